@@ -1,0 +1,22 @@
+/* base/kinds.h - the few words that configuration, model and device must mean alike. */
+#ifndef LT_BASE_KINDS_H
+#define LT_BASE_KINDS_H
+
+typedef enum lt_norm_kind { LT_NORM_LAYER, LT_NORM_RMS } lt_norm_kind;
+
+typedef enum lt_act {
+    LT_ACT_NONE,
+    LT_ACT_GELU_TANH, /* HF "gelu_new": 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    LT_ACT_GELU_ERF,  /* HF "gelu" */
+    LT_ACT_RELU,
+    LT_ACT_SILU,
+} lt_act;
+
+/* What is kept between forward and backward; the rest is computed again. */
+typedef enum lt_recompute {
+    LT_RECOMPUTE_NONE,      /* every activation is kept */
+    LT_RECOMPUTE_SELECTIVE, /* norm outputs and activation function outputs are computed again */
+    LT_RECOMPUTE_BLOCK,     /* only the input of each block is kept */
+} lt_recompute;
+
+#endif

@@ -1,0 +1,33 @@
+/* base/log.h - talk on stderr: one line a message, prefixed with the program's name.
+ *
+ * Data goes to stdout and never through here.  A progress line is drawn only when stderr is a
+ * terminal and is wiped before any message, so the two never mix.  Safe from any thread. */
+#ifndef LT_BASE_LOG_H
+#define LT_BASE_LOG_H
+
+#include "base/err.h"
+
+typedef enum lt_log_level {
+    LT_LOG_QUIET,
+    LT_LOG_ERROR,
+    LT_LOG_WARN,
+    LT_LOG_INFO,
+    LT_LOG_DEBUG
+} lt_log_level;
+
+void lt_log_init(const char *program, lt_log_level level); /* `program` is borrowed for ever */
+void lt_log_error(const char *fmt, ...) LT_PRINTF(1, 2);
+void lt_log_warn(const char *fmt, ...) LT_PRINTF(1, 2);
+void lt_log_info(const char *fmt, ...) LT_PRINTF(1, 2);
+void lt_log_debug(const char *fmt, ...) LT_PRINTF(1, 2);
+
+/* Redraws the progress line; nothing when stderr is no terminal or the level is below INFO. */
+void lt_log_progress(const char *fmt, ...) LT_PRINTF(1, 2);
+void lt_log_progress_end(void);   /* keeps the last progress line and moves on */
+bool lt_log_progress_shown(void); /* would lt_log_progress draw? */
+
+/* What main() ends with: prints the recorded sentence if err is not LT_OK, checks that stdout could
+ * be written to its end, and returns the exit code. */
+int lt_log_exit(lt_err err);
+
+#endif

@@ -1,0 +1,135 @@
+/* test_log.c - what reaches stderr, on a file and on a terminal, and what main() returns. */
+#include "base/file.h"
+#include "base/log.h"
+#include "lt_test.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int saved_fd;
+static char text[4096];
+
+/* From here to restore() descriptor `fd` is `target`, which is closed. */
+static void redirect(int fd, int target)
+{
+    fflush(NULL);
+    saved_fd = dup(fd);
+    dup2(target, fd);
+    close(target);
+}
+
+static void restore(int fd)
+{
+    fflush(NULL);
+    dup2(saved_fd, fd);
+    close(saved_fd);
+    lt_log_init("test", LT_LOG_ERROR);
+}
+
+/* Talks at `level` into a file and leaves what came in text[]. */
+static void talk(lt_log_level level)
+{
+    const char *path = lt_test_tmp("log");
+    lt_buf b = { 0 };
+
+    redirect(STDERR_FILENO, open(path, O_RDWR | O_CREAT | O_TRUNC, 0600));
+    lt_log_init("lt-x", level);
+    lt_log_error("e %d", 1);
+    lt_log_warn("w");
+    lt_log_info("i");
+    lt_log_progress("50%%");
+    lt_log_progress_end();
+    lt_log_debug("d");
+    restore(STDERR_FILENO);
+    if (lt_file_read_all(&b, path, sizeof text) != LT_OK)
+        lt_test_fail(__FILE__, __LINE__, "%s", lt_err_text());
+    snprintf(text, sizeof text, "%s", lt_buf_cstr(&b));
+    lt_buf_release(&b);
+}
+
+LT_TEST(levels_filter_and_lines_are_prefixed)
+{
+    talk(LT_LOG_QUIET);
+    LT_CHECK_STR(text, "");
+    talk(LT_LOG_WARN);
+    LT_CHECK_STR(text, "lt-x: error: e 1\nlt-x: warning: w\n");
+    talk(LT_LOG_DEBUG); /* a file is no terminal: no progress */
+    LT_CHECK_STR(text, "lt-x: error: e 1\nlt-x: warning: w\nlt-x: i\nlt-x: debug: d\n");
+}
+
+/* What a terminal shows up to and with `last`, into text[]; gives up after a silent second. */
+static void read_terminal(int master, const char *last)
+{
+    struct pollfd p = { .fd = master, .events = POLLIN };
+    size_t n = 0;
+
+    text[0] = '\0';
+    while (!strstr(text, last) && poll(&p, 1, 1000) > 0) {
+        ssize_t k = read(master, text + n, sizeof text - 1 - n);
+
+        if (k <= 0)
+            return;
+        n += (size_t)k;
+        text[n] = '\0';
+    }
+}
+
+LT_TEST(progress_is_wiped_before_a_message)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    bool shown, shown_quiet;
+
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) {
+        lt_test_skip("no pseudo terminal");
+        return;
+    }
+    redirect(STDERR_FILENO, open(ptsname(master), O_RDWR | O_NOCTTY));
+    lt_log_init("lt-x", LT_LOG_ERROR);
+    shown_quiet = lt_log_progress_shown();
+    lt_log_init("lt-x", LT_LOG_INFO);
+    shown = lt_log_progress_shown();
+    lt_log_progress("one");
+    lt_log_progress("two");
+    lt_log_info("i");
+    lt_log_progress("three");
+    lt_log_progress_end();
+    read_terminal(master, "three\r\n");
+    restore(STDERR_FILENO);
+    close(master);
+    LT_CHECK(shown && !shown_quiet);
+    LT_CHECK_STR(text, "one\r\033[Ktwo\r\033[Klt-x: i\r\nthree\r\n");
+}
+
+LT_TEST(exit_prints_the_sentence)
+{
+    const char *path = lt_test_tmp("exit");
+    lt_buf b = { 0 };
+    int ok, corrupt;
+
+    redirect(STDERR_FILENO, open(path, O_RDWR | O_CREAT | O_TRUNC, 0600));
+    lt_log_init("lt-x", LT_LOG_ERROR);
+    ok = lt_log_exit(LT_OK);
+    corrupt = lt_log_exit(lt_fail(LT_EFORMAT, "f: bad magic"));
+    restore(STDERR_FILENO);
+    LT_CHECK_INT(ok, 0);
+    LT_CHECK_INT(corrupt, 65);
+    LT_CHECK_OK(lt_file_read_all(&b, path, 4096));
+    LT_CHECK_STR(b.data, "lt-x: error: f: bad magic\n");
+    lt_buf_release(&b);
+}
+
+LT_TEST(exit_notices_a_full_standard_output)
+{
+    int rc;
+
+    redirect(STDOUT_FILENO, open("/dev/full", O_WRONLY));
+    lt_log_init("lt-x", LT_LOG_QUIET);
+    printf("data"); /* no newline: it must still be in the buffer */
+    rc = lt_log_exit(LT_OK);
+    clearerr(stdout);
+    restore(STDOUT_FILENO);
+    LT_CHECK_INT(rc, 1);
+    LT_CHECK_STR(lt_err_text(), "standard output: No space left on device");
+}

@@ -1,0 +1,174 @@
+/* test_writer.c - a written file appears whole or not at all. */
+#include "base/file.h"
+#include "lt_test.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <signal.h>
+#include <unistd.h>
+
+/* A fresh empty folder of the scratch space. */
+static char *fresh_dir(const char *name)
+{
+    char *dir = lt_strdup(lt_test_tmp(name));
+
+    if (lt_mkdirs(dir) != LT_OK)
+        lt_test_fail(__FILE__, __LINE__, "%s", lt_err_text());
+    return dir;
+}
+
+static int count_entries(const char *dir)
+{
+    DIR *d = opendir(dir);
+    int n = 0;
+
+    while (d && readdir(d))
+        n++;
+    if (d)
+        closedir(d);
+    return n - 2; /* . and .. */
+}
+
+LT_TEST(commit_renames_and_abort_leaves_nothing)
+{
+    char *dir = fresh_dir("commit"), *path = lt_path_join(dir, "out");
+    lt_writer *w;
+    lt_buf b = { 0 };
+
+    LT_CHECK_OK(lt_writer_open(&w, path));
+    LT_CHECK_OK(lt_writer_write(w, "hello", 5));
+    LT_CHECK_INT(lt_writer_offset(w), 5);
+    LT_CHECK(!lt_path_exists(path));
+    LT_CHECK_OK(lt_writer_commit(w));
+    LT_CHECK_OK(lt_file_read_all(&b, path, 100));
+    LT_CHECK_STR(b.data, "hello");
+    LT_CHECK_INT(count_entries(dir), 1);
+
+    LT_CHECK_OK(lt_writer_open(&w, path));
+    LT_CHECK_OK(lt_writer_write(w, "other", 5));
+    lt_writer_abort(w);
+    lt_writer_abort(NULL);
+    LT_CHECK_OK(lt_file_read_all(&b, path, 100));
+    LT_CHECK_STR(b.data, "hello"); /* the old file stays */
+    LT_CHECK_INT(count_entries(dir), 1);
+    lt_buf_release(&b);
+    free(path);
+    free(dir);
+}
+
+LT_TEST(append_and_pwrite_mix)
+{
+    enum { BIG = 700001 };
+    const char *path = lt_test_tmp("mixed");
+    char *big = lt_new0(BIG);
+    lt_writer *w;
+    lt_buf b = { 0 };
+
+    for (int i = 0; i < BIG; i++)
+        big[i] = (char)(i * 7);
+    LT_CHECK_OK(lt_writer_open(&w, path));
+    LT_CHECK_OK(lt_writer_write(w, "....", 4));
+    LT_CHECK_OK(lt_writer_write(w, big, BIG)); /* larger than the buffer */
+    for (int i = 0; i < 1000; i++)
+        LT_CHECK_OK(lt_writer_write(w, big + i, 333));
+    LT_CHECK_OK(lt_writer_write(w, NULL, 0));
+    LT_CHECK_OK(lt_writer_pwrite(w, 1, "HD", 2)); /* after appends: wins */
+    LT_CHECK_OK(lt_writer_write(w, "end", 3));
+    LT_CHECK_INT(lt_writer_offset(w), 4 + BIG + 333000 + 3);
+    LT_CHECK_OK(lt_writer_commit(w));
+    LT_CHECK_OK(lt_file_read_all(&b, path, 1u << 24));
+    LT_CHECK_INT(b.size, 4 + BIG + 333000 + 3);
+    LT_CHECK(memcmp(b.data, ".HD.", 4) == 0);
+    LT_CHECK(memcmp(b.data + 4, big, BIG) == 0);
+    for (int i = 0; i < 1000; i++)
+        LT_CHECK(memcmp(b.data + 4 + BIG + 333 * i, big + i, 333) == 0);
+    LT_CHECK_STR(b.data + b.size - 3, "end");
+    lt_buf_release(&b);
+    free(big);
+}
+
+LT_TEST(preallocate_reserves_and_gives_back)
+{
+    const char *path = lt_test_tmp("reserved");
+    struct stat st;
+    lt_writer *w;
+
+    LT_CHECK_OK(lt_writer_open(&w, path));
+    LT_CHECK_OK(lt_writer_preallocate(w, 1 << 20));
+    LT_CHECK_OK(lt_writer_pwrite(w, 10, "x", 1));
+    LT_CHECK_OK(lt_writer_commit(w));
+    LT_CHECK_INT(stat(path, &st), 0);
+    LT_CHECK_INT(st.st_size, 11);
+    LT_CHECK(st.st_blocks * 512 < 1 << 20);
+    LT_CHECK_OK(lt_writer_open(&w, path));
+    LT_CHECK_FAILS(lt_writer_preallocate(w, (uint64_t)1 << 62), LT_EIO, "cannot reserve");
+    LT_CHECK_FAILS(lt_writer_commit(w), LT_EIO, "cannot reserve");
+    LT_CHECK_INT(stat(path, &st), 0);
+    LT_CHECK_INT(st.st_size, 11);
+}
+
+/* A file size limit stands in for a full disk: pwrite fails the same way at the same place. */
+LT_TEST(a_failed_write_is_final)
+{
+    char *dir = fresh_dir("full"), *path = lt_path_join(dir, "out"), *big = lt_new0(1 << 20);
+    struct rlimit before, small;
+    lt_err first, second, last;
+    lt_writer *w;
+
+    LT_CHECK_INT(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){ 4096, before.rlim_max };
+    signal(SIGXFSZ, SIG_IGN);
+    LT_CHECK_OK(lt_writer_open(&w, path));
+    setrlimit(RLIMIT_FSIZE, &small);
+    first = lt_writer_write(w, big, 1 << 20);
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, SIG_DFL);
+    LT_CHECK_FAILS(first, LT_EIO, "write at offset 4096: File too large");
+    lt_fail(LT_EUSAGE, "something else");
+    second = lt_writer_pwrite(w, 0, "x", 1);
+    LT_CHECK_FAILS(second, LT_EIO, "File too large");
+    LT_CHECK_INT(lt_writer_write(w, "x", 1), LT_EIO);
+    LT_CHECK_INT(lt_writer_preallocate(w, 1), LT_EIO);
+    last = lt_writer_commit(w);
+    LT_CHECK_FAILS(last, LT_EIO, "File too large");
+    LT_CHECK_INT(count_entries(dir), 0);
+    free(big);
+    free(path);
+    free(dir);
+}
+
+LT_TEST(devices_and_pipes_are_written_in_place)
+{
+    struct stat st;
+    lt_writer *w;
+
+    LT_CHECK_OK(lt_writer_open(&w, "/dev/full"));
+    LT_CHECK_OK(lt_writer_write(w, "x", 1)); /* still buffered */
+    LT_CHECK_FAILS(lt_writer_commit(w), LT_EIO, "/dev/full: write: No space left on device");
+    LT_CHECK_OK(lt_writer_open(&w, "/dev/null"));
+    LT_CHECK_OK(lt_writer_write(w, "x", 1));
+    LT_CHECK_OK(lt_writer_preallocate(w, 100));
+    LT_CHECK_OK(lt_writer_commit(w));
+    LT_CHECK_INT(stat("/dev/null", &st), 0);
+    LT_CHECK(S_ISCHR(st.st_mode));
+    LT_CHECK_OK(lt_writer_open(&w, "/dev/null"));
+    LT_CHECK_FAILS(lt_writer_pwrite(w, 0, "x", 1), LT_EIO, "expected a regular file");
+    lt_writer_abort(w);
+    LT_CHECK_FAILS(lt_file_write_atomic("/dev/full", "x", 1), LT_EIO, "No space left");
+}
+
+LT_TEST(open_refuses_what_cannot_be_written)
+{
+    lt_writer *w = NULL;
+    char *stale = lt_asprintf("%s.tmp.%ld", lt_test_tmp("stale"), (long)getpid());
+
+    LT_CHECK_FAILS(lt_writer_open(&w, lt_test_tmp("no/such/dir")), LT_ENOENT, "cannot create");
+    LT_CHECK_FAILS(lt_writer_open(&w, "/"), LT_EIO, "found a directory");
+    LT_CHECK(!w);
+    LT_CHECK_OK(lt_file_write_atomic(stale, "left over", 9));
+    LT_CHECK_OK(lt_file_write_atomic(lt_test_tmp("stale"), "new", 3));
+    LT_CHECK(!lt_path_exists(stale));
+    free(stale);
+}
