@@ -1,0 +1,132 @@
+/* device/cpu/cpu_step.c - what ends a step: loss and norm sums, clipping, AdamW. */
+#include "device/cpu/cpu.h"
+
+#include <math.h>
+
+void cpu_sum_losses(lt_dev *dev, lt_step_state *state, lt_tensor losses)
+{
+    double sum = 0;
+
+    (void)dev;
+    for (int64_t i = 0; i < losses.cols; i++)
+        sum += (double)lt_f32(losses)[i];
+    state->loss_sum += sum;
+}
+
+typedef struct squares_task {
+    lt_task task;
+    lt_tensor g;
+    int64_t block;
+    double *sums;
+} squares_task;
+
+static void squares_block(lt_task *task, int64_t index, int worker)
+{
+    enum { STEP = 1024 };
+    squares_task *t = (squares_task *)task;
+    int64_t first = index * t->block, last = first + t->block;
+    float buf[STEP];
+    double sum = 0;
+
+    (void)worker;
+    last = last < t->g.cols ? last : t->g.cols;
+    for (int64_t at = first; at < last; at += STEP) {
+        int64_t n = last - at < STEP ? last - at : STEP;
+        const float *g = cpu_row_load(lt_block(t->g, 0, 1, at, n), 0, buf);
+
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < n; i++)
+            sum += (double)g[i] * (double)g[i];
+    }
+    t->sums[index] = sum;
+}
+
+void cpu_sum_squares(lt_dev *dev, double *sum, lt_tensor g)
+{
+    squares_task t = { .task = { squares_block }, .g = g, .sums = dev->scratch };
+    int64_t n_blocks;
+
+    LT_BUG_ON(dev->scratch_bytes < CPU_SUM_BLOCKS * sizeof(double));
+    t.block = 16384;
+    while ((g.cols + t.block - 1) / t.block > CPU_SUM_BLOCKS)
+        t.block *= 2;
+    n_blocks = (g.cols + t.block - 1) / t.block;
+    cpu_parallel(dev, &t.task, n_blocks, g.cols);
+    *sum = 0;
+    for (int64_t i = 0; i < n_blocks; i++)
+        *sum += t.sums[i];
+}
+
+void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,
+                          float max_norm, const lt_adamw *run)
+{
+    double sum = 0, norm;
+
+    (void)dev;
+    for (int i = 0; i < n; i++)
+        sum += sums[i];
+    norm = sqrt(sum) * (double)state->inv_scale;
+    state->grad_norm = (float)norm;
+    state->skip = !isfinite(sum);
+    if (state->skip) {
+        state->n_skipped++;
+        return;
+    }
+    /* As torch.nn.utils.clip_grad_norm_: max / (norm + 1e-6), at most 1. */
+    state->clip = state->inv_scale;
+    if (max_norm > 0 && (double)max_norm < norm + 1e-6)
+        state->clip *= (float)((double)max_norm / (norm + 1e-6));
+    state->adam_t++;
+    state->bias1 = (float)(1.0 - pow((double)run->beta1, (double)state->adam_t));
+    state->bias2_sqrt = (float)sqrt(1.0 - pow((double)run->beta2, (double)state->adam_t));
+}
+
+typedef struct adamw_task {
+    lt_task task;
+    lt_tensor p, copy, m, v, g;
+    const lt_step_state *state;
+    const lt_adamw *run;
+} adamw_task;
+
+enum { ADAMW_BLOCK = 4096 };
+
+static void adamw_block(lt_task *task, int64_t index, int worker)
+{
+    const adamw_task *t = (const adamw_task *)task;
+    int64_t first = index * ADAMW_BLOCK, left = t->p.cols - first;
+    int64_t n = left < ADAMW_BLOCK ? left : ADAMW_BLOCK;
+    float buf[ADAMW_BLOCK];
+    const float *g = cpu_row_load(lt_block(t->g, 0, 1, first, n), 0, buf);
+    float *p = lt_f32(t->p) + first, *m = lt_f32(t->m) + first, *v = lt_f32(t->v) + first;
+    const lt_adamw *run = t->run;
+    float lr = t->state->lr, clip = t->state->clip, b1 = run->beta1, b2 = run->beta2;
+    float keep = run->decoupled ? 1.0f - lr * run->weight_decay : 1.0f;
+    float l2 = run->decoupled ? 0.0f : run->weight_decay;
+    float step = lr / t->state->bias1, root = 1.0f / t->state->bias2_sqrt, eps = run->eps;
+
+    (void)worker;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float gi = g[i] * clip + l2 * p[i];
+        float mi = b1 * m[i] + (1.0f - b1) * gi;
+        float vi = b2 * v[i] + (1.0f - b2) * gi * gi;
+
+        m[i] = mi;
+        v[i] = vi;
+        p[i] = p[i] * keep - step * mi / (sqrtf(vi) * root + eps);
+    }
+    if (t->copy.data)
+        cpu_row_store(lt_block(t->copy, 0, 1, first, n), 0, p);
+}
+
+void cpu_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v, lt_tensor g,
+               const lt_step_state *state, const lt_adamw *run)
+{
+    adamw_task t = { { adamw_block }, p, copy, m, v, g, state, run };
+
+    LT_BUG_ON(m.cols != p.cols || v.cols != p.cols || g.cols != p.cols);
+    LT_BUG_ON(copy.data && copy.cols != p.cols);
+    if (state->skip)
+        return;
+    cpu_parallel(dev, &t.task, (p.cols + ADAMW_BLOCK - 1) / ADAMW_BLOCK, p.cols);
+}

@@ -1,0 +1,170 @@
+/* device/cpu_device.c - the CPU backend: memory, streams that run inline, and the choice of the
+ * instruction set level.  The kernels themselves are in device/cpu/, compiled once per level. */
+#include "base/mem.h"
+#include "device/cpu/cpu.h"
+
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* A sanitizer build has fewer levels. */
+extern const lt_cpu_kernels lt_cpu_kernels_base;
+extern const lt_cpu_kernels lt_cpu_kernels_v3 __attribute__((weak));
+extern const lt_cpu_kernels lt_cpu_kernels_v4 __attribute__((weak));
+
+static bool cpu_is_v3(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+}
+
+static bool cpu_is_v4(void)
+{
+    return cpu_is_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512cd");
+}
+
+static const lt_cpu_kernels *choose_kernels(void)
+{
+    if (&lt_cpu_kernels_v4 && cpu_is_v4())
+        return &lt_cpu_kernels_v4;
+    if (&lt_cpu_kernels_v3 && cpu_is_v3())
+        return &lt_cpu_kernels_v3;
+    return &lt_cpu_kernels_base;
+}
+
+static lt_err cpu_open(lt_dev **out, const lt_dev_options *options)
+{
+    lt_cpu_dev *dev = lt_new0(sizeof *dev);
+
+    /* The pool's workers call OpenBLAS side by side; its own threads would only get in their way. */
+    openblas_set_num_threads(1);
+    dev->base.backend = &lt_backend_cpu;
+    dev->base.ops = &choose_kernels()->ops;
+    dev->base.pool = lt_pool_new(options->n_threads);
+    dev->has_avx512_bf16 = cpu_is_v4() && __builtin_cpu_supports("avx512bf16");
+    *out = &dev->base;
+    return LT_OK;
+}
+
+static void cpu_close(lt_dev *dev)
+{
+    lt_pool_free(dev->pool);
+    free(dev);
+}
+
+static lt_err cpu_plan(const lt_dev_need *need, size_t *scratch_bytes)
+{
+    if (need->act != LT_F32 && need->act != LT_BF16)
+        return lt_fail(LT_ENOTSUP, "device: cpu: activations in %s: the CPU computes in fp32 and bf16",
+                       lt_dtype_name(need->act));
+    *scratch_bytes = choose_kernels()->scratch_bytes(need, need->n_threads > 0 ? need->n_threads : lt_cpu_count());
+    return LT_OK;
+}
+
+static void cpu_describe(lt_dev *dev, char *text, size_t size)
+{
+    const char *level = dev->ops == &lt_cpu_kernels_base.ops ? "x86-64"
+                        : dev->ops == &lt_cpu_kernels_v3.ops ? "x86-64-v3 (AVX2)"
+                                                     : "x86-64-v4 (AVX-512)";
+
+    snprintf(text, size, "cpu, %d threads, %s%s", lt_pool_size(dev->pool), level,
+             cpu_of(dev)->has_avx512_bf16 ? ", avx512_bf16" : "");
+}
+
+/* Large blocks come from mmap with huge pages asked for: weights and moments are streamed through
+ * once a step, and TLB misses cost as much as the memory itself. */
+typedef struct block_head {
+    size_t mapped_bytes;
+} block_head;
+
+enum { BLOCK_ALIGN = 256 };
+
+static lt_err cpu_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void **out)
+{
+    size_t total = LT_ALIGN_UP(bytes + BLOCK_ALIGN, (size_t)4096);
+    char *p;
+
+    (void)dev, (void)kind;
+    if (total < bytes)
+        return lt_fail(LT_ENOMEM, "device: cpu: no memory for %zu bytes", bytes);
+    p = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return lt_fail(LT_ENOMEM, "device: cpu: no memory for %zu bytes", bytes);
+    madvise(p, total, MADV_HUGEPAGE);
+    ((block_head *)p)->mapped_bytes = total;
+    *out = p + BLOCK_ALIGN;
+    return LT_OK;
+}
+
+static void cpu_free(lt_dev *dev, lt_memory kind, void *data)
+{
+    block_head *head = (block_head *)((char *)data - BLOCK_ALIGN);
+
+    (void)dev, (void)kind;
+    munmap(head, head->mapped_bytes);
+}
+
+static void cpu_copy_bytes(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes)
+{
+    (void)dev, (void)stream;
+    memcpy(dst, src, bytes);
+}
+
+/* Everything runs inline, so whatever an event could wait for is done. */
+struct lt_event {
+    char unused;
+};
+
+static lt_event *cpu_event_new(lt_dev *dev)
+{
+    (void)dev;
+    return lt_new0(sizeof(lt_event));
+}
+
+static void cpu_event_free(lt_dev *dev, lt_event *event)
+{
+    (void)dev;
+    free(event);
+}
+
+static void cpu_event_record(lt_dev *dev, lt_event *event, lt_stream stream)
+{
+    (void)dev, (void)event, (void)stream;
+}
+
+static void cpu_stream_wait(lt_dev *dev, lt_stream stream, lt_event *event)
+{
+    (void)dev, (void)event, (void)stream;
+}
+
+static lt_err cpu_event_sync(lt_dev *dev, lt_event *event)
+{
+    (void)dev, (void)event;
+    return LT_OK;
+}
+
+static lt_err cpu_sync(lt_dev *dev)
+{
+    (void)dev;
+    return LT_OK;
+}
+
+const lt_backend lt_backend_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .plan = cpu_plan,
+    .describe = cpu_describe,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .copy = cpu_copy_bytes,
+    .event_new = cpu_event_new,
+    .event_free = cpu_event_free,
+    .event_record = cpu_event_record,
+    .stream_wait = cpu_stream_wait,
+    .event_sync = cpu_event_sync,
+    .sync = cpu_sync,
+};

@@ -1,0 +1,99 @@
+/* device/device.h - a device: memory, streams, events, and the operation table (device/ops.h).
+ *
+ * A backend embeds lt_dev as its first member.  Nothing allocates inside a step: arenas and scratch
+ * are sized by the plan and taken before step 1.  Operations run on the compute stream; copies name
+ * theirs; events order streams.  On the CPU every stream runs inline, so events cost nothing. */
+#ifndef LT_DEVICE_DEVICE_H
+#define LT_DEVICE_DEVICE_H
+
+#include "base/thread.h"
+#include "device/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum lt_stream { LT_STREAM_COMPUTE, LT_STREAM_COPY_IN, LT_STREAM_COPY_OUT, LT_N_STREAMS } lt_stream;
+typedef enum lt_memory { LT_MEMORY_DEVICE, LT_MEMORY_PINNED } lt_memory;
+typedef struct lt_event lt_event;
+typedef struct lt_backend lt_backend;
+
+/* The largest shapes of a run: from these a backend says, without opening a device, whether it can
+ * do the work and how much scratch its operations need. */
+typedef struct lt_dev_need {
+    lt_dtype act, grad;
+    int64_t rows;      /* R */
+    int64_t n_embd, n_inner, n_head, n_kv_head, head_dim;
+    int64_t n_batch, t_q, t_k;
+    int64_t chunk_rows, n_vocab; /* physical */
+    int n_threads;     /* CPU; 0: all */
+} lt_dev_need;
+
+typedef struct lt_dev_options {
+    int n_threads;    /* CPU; 0: all */
+    int ordinal;      /* GPU */
+    bool deterministic;
+} lt_dev_options;
+
+struct lt_dev {
+    const lt_backend *backend;
+    const lt_ops *ops;
+    lt_pool *pool;     /* host threads for CPU work; NULL on a GPU */
+    void *scratch;     /* device memory for the operations' own use */
+    size_t scratch_bytes;
+};
+
+struct lt_backend {
+    const char *name; /* "cpu", "cuda" */
+    lt_err (*open)(lt_dev **out, const lt_dev_options *options);
+    void (*close)(lt_dev *dev);
+    /* LT_ENOTSUP with a sentence when it cannot; else the scratch its operations need */
+    lt_err (*plan)(const lt_dev_need *need, size_t *scratch_bytes);
+    void (*describe)(lt_dev *dev, char *text, size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
+
+    lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes, void **out); /* zeroed, 256-byte aligned */
+    void (*free)(lt_dev *dev, lt_memory kind, void *data);
+    void (*copy)(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes);
+    lt_event *(*event_new)(lt_dev *dev);
+    void (*event_free)(lt_dev *dev, lt_event *event);
+    void (*event_record)(lt_dev *dev, lt_event *event, lt_stream stream);
+    void (*stream_wait)(lt_dev *dev, lt_stream stream, lt_event *event);
+    lt_err (*event_sync)(lt_dev *dev, lt_event *event); /* the host waits; returns a stuck fault */
+    lt_err (*sync)(lt_dev *dev);                        /* everything done; returns a stuck fault */
+};
+
+extern const lt_backend lt_backend_cpu;
+extern const lt_backend lt_backend_cuda; /* cuda/ or cuda_absent.c, chosen by the Makefile */
+
+/* "cpu", "cuda" or "auto" (cuda when one opens). */
+LT_MUST_USE lt_err lt_dev_open(lt_dev **out, const char *name, const lt_dev_options *options);
+void lt_dev_close(lt_dev *dev); /* NULL is fine */
+/* Backend by name, for planning without a device; NULL if unknown. */
+const lt_backend *lt_backend_find(const char *name);
+
+/* Takes the scratch that `need` asks for (grows only). */
+LT_MUST_USE lt_err lt_dev_reserve(lt_dev *dev, const lt_dev_need *need);
+
+static inline lt_err lt_dev_sync(lt_dev *dev)
+{
+    return dev->backend->sync(dev);
+}
+static inline lt_err lt_dev_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void **out)
+{
+    return dev->backend->alloc(dev, kind, bytes, out);
+}
+static inline void lt_dev_free(lt_dev *dev, lt_memory kind, void *data)
+{
+    if (data)
+        dev->backend->free(dev, kind, data);
+}
+static inline void lt_dev_copy(lt_dev *dev, lt_stream stream, void *dst, const void *src,
+                               size_t bytes)
+{
+    dev->backend->copy(dev, stream, dst, src, bytes);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,81 @@
+/* train/engine.h - a model on a device with its parameters, gradients and optimizer: one step.
+ *
+ * Joins the rooms: model/ computes, zero/ holds, comm/ moves, optim/ updates.  Knows nothing of
+ * configuration files, data files or checkpoints; the loop, lt-bench and generation stand on it. */
+#ifndef LT_TRAIN_ENGINE_H
+#define LT_TRAIN_ENGINE_H
+
+#include "model/model.h"
+#include "optim/adamw.h"
+#include "zero/store.h"
+
+typedef struct lt_engine lt_engine;
+
+typedef struct lt_engine_options {
+    const lt_model_config *config; /* copied */
+    lt_model_shape shape;          /* act is the compute dtype of parameters too */
+    const char *device;            /* "auto", "cpu", "cuda" */
+    lt_dev_options dev;
+    lt_optim optim;
+    int stage;
+    bool training; /* false: parameters only */
+} lt_engine_options;
+
+/* Bytes by class, the same arithmetic that lt_engine_open allocates by. */
+typedef struct lt_engine_bytes {
+    lt_zero_bytes state;    /* parameters, gradients, master weights, moments */
+    uint64_t activations;   /* arena: the largest use */
+    uint64_t kv_cache;
+    uint64_t batch;         /* token buffers, losses, step state */
+    uint64_t scratch;       /* the operations' own */
+    uint64_t total;
+} lt_engine_bytes;
+
+/* Sizes without opening a device; `device` must be a backend's name. */
+LT_MUST_USE lt_err lt_engine_plan(lt_engine_bytes *out, const lt_engine_options *o);
+
+LT_MUST_USE lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o);
+void lt_engine_close(lt_engine *e); /* NULL is fine */
+
+/* Fresh weights: a pure function of the seed. */
+LT_MUST_USE lt_err lt_engine_init_weights(lt_engine *e, uint64_t seed);
+
+/* One micro-batch on the host: R = n_batch * seq values each; doc_start may be NULL. */
+typedef struct lt_engine_batch {
+    const int32_t *ids, *targets, *positions, *doc_start;
+} lt_engine_batch;
+
+typedef struct lt_engine_result {
+    double loss; /* mean over the counted tokens */
+    double grad_norm;
+    bool skipped;
+    double forward_ms, backward_ms, optimizer_ms; /* host clock around the enqueued work */
+} lt_engine_result;
+
+/* One optimizer step over n_micro micro-batches with n_tokens counted targets in all. */
+LT_MUST_USE lt_err lt_engine_step(lt_engine *e, const lt_engine_batch *micro, int n_micro,
+                                  int64_t n_tokens, double lr, lt_engine_result *result);
+/* Gradients of one micro-batch without an update (lt-bench golden). */
+LT_MUST_USE lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens,
+                                       double *loss);
+/* Sum of the token losses of one micro-batch. */
+LT_MUST_USE lt_err lt_engine_evaluate(lt_engine *e, const lt_engine_batch *batch, double *loss_sum);
+/* logits (R, V physical) fp32 on the host; needs LT_USE_LOGITS */
+LT_MUST_USE lt_err lt_engine_logits(lt_engine *e, const lt_engine_batch *batch, float *logits);
+/* Feeds n tokens a sequence (batch->ids, positions) after `past`; logits (B, V physical), host. */
+LT_MUST_USE lt_err lt_engine_generate(lt_engine *e, const lt_engine_batch *batch, int64_t past,
+                                      int64_t n, float *logits);
+
+lt_dev *lt_engine_device(lt_engine *e);
+lt_zero_store *lt_engine_store(lt_engine *e);
+const lt_zero_plan *lt_engine_zero_plan(const lt_engine *e);
+const lt_param_table *lt_engine_table(const lt_engine *e);
+const lt_model *lt_engine_model(const lt_engine *e);
+lt_engine_bytes lt_engine_bytes_used(const lt_engine *e);
+int64_t lt_engine_vocab_rows(const lt_engine *e); /* V physical */
+
+/* Updates made so far (Adam's t) and steps skipped: part of a checkpoint. */
+LT_MUST_USE lt_err lt_engine_counters(lt_engine *e, uint64_t *adam_t, uint32_t *n_skipped);
+LT_MUST_USE lt_err lt_engine_set_counters(lt_engine *e, uint64_t adam_t, uint32_t n_skipped);
+
+#endif

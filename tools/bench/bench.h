@@ -1,0 +1,13 @@
+/* tools/bench/bench.h - the subcommands of lt-bench, one file each.  argv[0] is the subcommand. */
+#ifndef LT_TOOLS_BENCH_H
+#define LT_TOOLS_BENCH_H
+
+#include "base/err.h"
+#include "base/options.h"
+
+LT_MUST_USE lt_err bench_golden(int argc, char **argv);
+LT_MUST_USE lt_err bench_train(int argc, char **argv);
+
+extern const lt_command bench_golden_command, bench_train_command;
+
+#endif

@@ -1,0 +1,47 @@
+/* lt-bench - measures: golden models, whole steps. */
+#include "base/log.h"
+#include "bench.h"
+
+#include <string.h>
+
+static const lt_option options[] = { { 0 } };
+
+static const lt_command command = {
+    "lt-bench",
+    "SUBCOMMAND [options]",
+    "measure correctness and speed",
+    "golden DIR...  error of logits, loss, gradients and ten AdamW steps against a reference\n"
+    "train          time of whole training steps on random tokens, by class of operation\n\n"
+    "lt-bench SUBCOMMAND --help tells more.",
+    options,
+};
+
+static const struct {
+    const char *name;
+    lt_err (*run)(int argc, char **argv);
+} subcommands[] = { { "golden", bench_golden }, { "train", bench_train } };
+
+static lt_err run(int argc, char **argv)
+{
+    lt_opt_list rest = { 0 };
+    bool done = false;
+    char unused = 0;
+    lt_err err;
+
+    for (size_t i = 0; argc > 1 && i < sizeof subcommands / sizeof *subcommands; i++)
+        if (strcmp(argv[1], subcommands[i].name) == 0)
+            return subcommands[i].run(argc - 1, argv + 1);
+    LT_TRY(err = lt_options_parse(&command, argc, argv, &unused, &rest, &done));
+    if (!done)
+        err = lt_fail(LT_EUSAGE, "expected a subcommand (golden, train), found %s%s%s", rest.n ? "\"" : "",
+                      rest.n ? rest.items[0] : "nothing", rest.n ? "\"" : "");
+fail:
+    lt_opt_list_release(&rest);
+    return err;
+}
+
+int main(int argc, char **argv)
+{
+    lt_log_init("lt-bench", LT_LOG_INFO);
+    return lt_log_exit(run(argc, argv));
+}
