@@ -36,7 +36,9 @@ ISAS := base v3
 endif
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Ilib -Itests
 CFLAGS_ALL = -std=c11 -pthread -ffunction-sections $(WARN) $(OPT_$(FLAVOUR)) $(CPPFLAGS) $(CFLAGS)
-LDFLAGS_ALL = -pthread $(if $(filter release,$(FLAVOUR)),$(LINK),$(LINK_$(FLAVOUR))) $(LDFLAGS)
+# Weak references do not pull members out of an archive: ask for each level's table by name.
+PULL := $(if $(filter device,$(ROOMS)),$(ISAS:%=-Wl,-u,lt_cpu_kernels_%))
+LDFLAGS_ALL = -pthread $(PULL) $(if $(filter release,$(FLAVOUR)),$(LINK),$(LINK_$(FLAVOUR))) $(LDFLAGS)
 
 # STATIC=1 links what a bare GPU machine lacks into the binaries.
 LDLIBS := $(if $(STATIC),-l:libyaml.a -l:libjansson.a -l:libzstd.a -l:libopenblas.a,-lyaml -ljansson -lzstd -lopenblas) \
@@ -135,7 +137,7 @@ lint:
 	@sh tests/lint.sh
 bench: all
 	$B/bin/lt-bench train --model=gpt2 --batch=4 --seq=64
-demo: all
+demo:
 	$(MAKE) -f pipelines/demo.mk
 man: $(BINS)
 	@mkdir -p $B/man && for b in $(BINS); do $$b --man > $B/man/$$(basename $$b).1; done
@@ -143,7 +145,7 @@ install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/lt/pipelines
 	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $B/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 644 pipelines/*.mk $(DESTDIR)$(PREFIX)/share/lt/pipelines
+	install -m 644 pipelines/*.mk pipelines/*.yaml pipelines/*.sh pipelines/*.awk $(DESTDIR)$(PREFIX)/share/lt/pipelines
 clean:
 	rm -rf build
 

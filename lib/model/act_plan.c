@@ -56,12 +56,12 @@ void lt_act_restart(lt_act_plan *p)
  * view into the tensor still tells whose it is.  Nobody follows these addresses. */
 enum { LIFE_SHIFT = 42 };
 
-static lt_tensor tensor_of(const lt_act_plan *p, const life *l, int64_t rows)
+static lt_tensor tensor_of(const lt_act_plan *p, const life *l, int64_t rows, int64_t cols)
 {
     uintptr_t number = (uintptr_t)(l - p->lives) + 1;
     void *data = p->recording ? (void *)(number << LIFE_SHIFT) : p->arena + l->offset;
 
-    return lt_matrix(data, l->dtype, rows, l->cols);
+    return lt_matrix(data, l->dtype, rows, cols);
 }
 
 void lt_act_touch(lt_act_plan *p, lt_tensor t)
@@ -93,10 +93,12 @@ lt_tensor lt_act_define(lt_act_plan *p, int slot, lt_dtype dtype, int64_t rows, 
     }
     LT_BUG_ON(p->next >= p->n_lives);
     l = &p->lives[p->next];
-    /* A later run may have fewer rows than were planned, never another shape or order. */
-    LT_BUG_ON(l->slot != slot || l->dtype != dtype || l->cols != cols || rows > l->rows);
+    /* A later run may have fewer rows than were planned (generation; a vector has one element a
+     * row), never another shape or order. */
+    LT_BUG_ON(l->slot != slot || l->dtype != dtype || (l->cols != cols && rows != 1));
+    LT_BUG_ON(rows > l->rows || cols > l->cols);
     p->current[slot] = (int)p->next++;
-    return tensor_of(p, l, rows);
+    return tensor_of(p, l, rows, cols);
 }
 
 lt_tensor lt_act_use(lt_act_plan *p, int slot)
@@ -105,7 +107,7 @@ lt_tensor lt_act_use(lt_act_plan *p, int slot)
 
     LT_BUG_ON(slot < 0 || slot >= p->n_slots || p->current[slot] < 0);
     l = &p->lives[p->current[slot]];
-    return tensor_of(p, l, l->rows);
+    return tensor_of(p, l, l->rows, l->cols);
 }
 
 static int larger_first(const void *a, const void *b)

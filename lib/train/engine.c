@@ -328,6 +328,12 @@ fail:
     return err;
 }
 
+void lt_engine_set_betas(lt_engine *e, double beta1, double beta2)
+{
+    e->options.optim.beta1 = (float)beta1;
+    e->options.optim.beta2 = (float)beta2;
+}
+
 lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens, double *loss)
 {
     lt_err err;
@@ -470,6 +476,11 @@ const lt_model *lt_engine_model(const lt_engine *e)
 lt_engine_bytes lt_engine_bytes_used(const lt_engine *e)
 {
     return e->bytes;
+}
+
+int64_t lt_engine_prompt_rows(const lt_engine *e)
+{
+    return e->options.shape.generate_prompt;
 }
 
 int64_t lt_engine_vocab_rows(const lt_engine *e)

@@ -55,6 +55,8 @@ typedef struct lt_engine_result {
 /* One optimizer step over n_micro micro-batches with n_tokens counted targets in all. */
 LT_MUST_USE lt_err lt_engine_step(lt_engine *e, const lt_engine_batch *micro, int n_micro,
                                   int64_t n_tokens, double lr, lt_engine_result *result);
+/* For schedules that cycle momentum: betas of the steps from here on. */
+void lt_engine_set_betas(lt_engine *e, double beta1, double beta2);
 /* Gradients of one micro-batch without an update (lt-bench golden). */
 LT_MUST_USE lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens,
                                        double *loss);
@@ -72,6 +74,7 @@ const lt_zero_plan *lt_engine_zero_plan(const lt_engine *e);
 const lt_param_table *lt_engine_table(const lt_engine *e);
 const lt_model *lt_engine_model(const lt_engine *e);
 lt_engine_bytes lt_engine_bytes_used(const lt_engine *e);
+int64_t lt_engine_prompt_rows(const lt_engine *e); /* most tokens of one lt_engine_generate */
 int64_t lt_engine_vocab_rows(const lt_engine *e); /* V physical */
 
 /* Updates made so far (Adam's t) and steps skipped: part of a checkpoint. */

@@ -175,6 +175,11 @@ static float *class_base(const lt_zero_store *z, lt_zero_class which)
     return which == LT_ZERO_MASTER ? z->master : which == LT_ZERO_MOMENT1 ? z->moment1 : z->moment2;
 }
 
+const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece)
+{
+    return z->dev->backend == &lt_backend_cpu ? class_base(z, which) + piece->owned : NULL;
+}
+
 lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece, float *dst)
 {
     float *base = class_base(z, which);

@@ -46,6 +46,8 @@ LT_MUST_USE lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_
                                 float *dst);
 LT_MUST_USE lt_err lt_zero_write(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                  const float *src);
+/* The run where it is, when device memory is host memory; else NULL.  Valid until the next update. */
+const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece);
 /* After writing masters: compute weights = cast of masters, everywhere. */
 LT_MUST_USE lt_err lt_zero_refresh(lt_zero_store *z);
 

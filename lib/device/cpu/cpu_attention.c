@@ -128,15 +128,13 @@ static void visible_block(const lt_attention *a, int64_t b, int64_t first, int64
 /* Row of scores over keys [lo, hi) -> probabilities, 0 where masked; returns log sum exp. */
 static float softmax_row(float *s, int64_t lo, int64_t hi, int64_t see_lo, int64_t see_hi)
 {
-    float max = -INFINITY, sum = 0;
+    float max, sum = 0;
     int64_t from = see_lo - lo, to = see_hi - lo;
 
     LT_BUG_ON(from < 0 || from >= to || see_hi > hi);
     memset(s, 0, (size_t)from * sizeof *s);
     memset(s + to, 0, (size_t)(hi - see_hi) * sizeof *s);
-#pragma omp simd reduction(max : max)
-    for (int64_t i = from; i < to; i++)
-        max = s[i] > max ? s[i] : max;
+    max = cpu_max(s + from, to - from);
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = from; i < to; i++) {
         s[i] = cpu_expf(s[i] - max);

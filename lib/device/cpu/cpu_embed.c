@@ -45,43 +45,61 @@ enum { COL_BLOCK = 64 };
 
 typedef struct embed_grad_task {
     lt_task task;
+    lt_dev *dev;
     lt_tensor dtable, dout, index;
+    int64_t n_cols; /* of a block */
     bool add;
 } embed_grad_task;
 
+/* sums (table rows, columns) += the columns of dout, rows in order */
+static void scatter_rows(lt_tensor sums, lt_tensor dout, const int32_t *index)
+{
+    float from[COL_BLOCK];
+
+    for (int64_t row = 0; row < dout.rows; row++) {
+        const float *d = cpu_row_load(dout, row, from);
+        float *sum;
+
+        LT_BUG_ON(index[row] < 0 || index[row] >= sums.rows);
+        sum = lt_at(sums, index[row], 0);
+#pragma omp simd
+        for (int64_t i = 0; i < dout.cols; i++)
+            sum[i] += d[i];
+    }
+}
+
+/* A narrow table is summed in fp32 in the worker's scratch and rounded once. */
 static void scatter_columns(lt_task *task, int64_t block, int worker)
 {
     embed_grad_task *t = (embed_grad_task *)task;
-    int64_t first = block * COL_BLOCK, left = t->dout.cols - first;
-    int64_t n = left < COL_BLOCK ? left : COL_BLOCK;
-    lt_tensor dtable = lt_block(t->dtable, 0, t->dtable.rows, first, n);
-    lt_tensor dout = lt_block(t->dout, 0, t->dout.rows, first, n);
-    float from[COL_BLOCK], to[COL_BLOCK];
+    int64_t first = block * t->n_cols, left = t->dout.cols - first, rows = t->dtable.rows;
+    int64_t n = left < t->n_cols ? left : t->n_cols;
+    lt_tensor dtable = lt_block(t->dtable, 0, rows, first, n), sums = dtable;
 
-    (void)worker;
-    for (int64_t row = 0; !t->add && row < dtable.rows; row++)
-        memset(lt_at(dtable, row, 0), 0, (size_t)n * lt_dtype_bytes(dtable.dtype));
-    for (int64_t row = 0; row < dout.rows; row++) {
-        int64_t id = lt_i32(t->index)[row];
-        const float *d = cpu_row_load(dout, row, from), *old;
-        float *sum;
-
-        LT_BUG_ON(id < 0 || id >= dtable.rows);
-        old = cpu_row_load(dtable, id, to);
-        sum = cpu_row_open(dtable, id, to);
-#pragma omp simd
-        for (int64_t i = 0; i < n; i++)
-            sum[i] = old[i] + d[i];
-        cpu_row_store(dtable, id, sum);
+    if (dtable.dtype != LT_F32)
+        sums = lt_matrix((float *)t->dev->scratch + worker * rows * t->n_cols, LT_F32, rows, n);
+    for (int64_t row = 0; row < rows; row++) {
+        if (!t->add)
+            memset(lt_at(sums, row, 0), 0, (size_t)n * sizeof(float));
+        else if (sums.data != dtable.data)
+            lt_convert(lt_at(sums, row, 0), LT_F32, lt_at(dtable, row, 0), dtable.dtype, (size_t)n);
     }
+    scatter_rows(sums, lt_block(t->dout, 0, t->dout.rows, first, n), lt_i32(t->index));
+    for (int64_t row = 0; sums.data != dtable.data && row < rows; row++)
+        cpu_row_store(dtable, row, lt_at(sums, row, 0));
 }
 
 static void scatter(lt_dev *dev, lt_tensor dtable, lt_tensor dout, lt_tensor index, bool add)
 {
-    embed_grad_task t = { { scatter_columns }, dtable, dout, index, add };
+    embed_grad_task t = { { scatter_columns }, dev, dtable, dout, index, COL_BLOCK, add };
+    int64_t room = (int64_t)(dev->scratch_bytes / sizeof(float)) / lt_pool_size(dev->pool);
 
     LT_BUG_ON(dtable.cols != dout.cols || index.cols != dout.rows);
-    cpu_parallel(dev, &t.task, (dout.cols + COL_BLOCK - 1) / COL_BLOCK, dout.rows * dout.cols);
+    if (dtable.dtype != LT_F32) {
+        LT_BUG_ON(room < dtable.rows);
+        t.n_cols = room / dtable.rows < COL_BLOCK ? room / dtable.rows : COL_BLOCK;
+    }
+    cpu_parallel(dev, &t.task, (dout.cols + t.n_cols - 1) / t.n_cols, dout.rows * dout.cols);
 }
 
 void cpu_embed_grad(lt_dev *dev, lt_tensor dwte, lt_tensor dwpe, lt_tensor dout, lt_tensor ids,

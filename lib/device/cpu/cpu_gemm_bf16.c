@@ -10,10 +10,10 @@
  *
  * Every element of D is the sum of the same terms in the same order whatever tile it falls into, so
  * the tiling and the number of threads never change a bit.  vdpbf16ps treats denormals as zero and
- * rounds its products to odd on some processors: bf16 sums differ from OpenBLAS's in the last bits.
+ * has its own order and rounding: bf16 sums differ from OpenBLAS's in the last bits.
  *
- * OpenBLAS would do for fp32, but Debian 12's does not know AMD family 26 and runs its AVX2 kernels
- * there, at half the speed. */
+ * OpenBLAS would do for fp32, but Debian 12's (0.3.21) does not know AMD family 26 and runs its
+ * AVX2 kernels there, at half the speed. */
 #include "device/cpu/cpu_gemm.h"
 
 #include <immintrin.h>
@@ -26,8 +26,8 @@ enum {
     KERNEL_ROWS = 8,
     KERNEL_GROUPS = 3, /* of columns */
     WORDS = CPU_TILE_WORDS,
-    FETCH_BYTES = 256, /* how far ahead packing asks for memory, along a row and down the rows: */
-    FETCH_ROWS = 16,   /* neither walk is one that the hardware foresees */
+    FETCH_BYTES = 256, /* how far ahead packing asks for memory, along a row and down the rows; */
+    FETCH_ROWS = 16,   /* beyond the matrix that does nothing */
 };
 
 /* One operand of a tile: `lanes` of them, K along its rows (rows are lanes) or across them. */
@@ -73,7 +73,7 @@ AVX512 INLINE void transpose(__m512i r[LANES])
         r[i] = s[i];
 }
 
-/* One group whose lanes are rows: k elements of each from `from` on; rows are `stride` bytes apart. */
+/* One group whose lanes are rows, `stride` bytes apart: k elements of each from `from` on. */
 AVX512 INLINE void pack_rows(uint32_t *to, const char *from, int64_t stride, int lanes, int64_t k,
                              bool bf16)
 {
@@ -201,7 +201,8 @@ AVX512 INLINE void multiply(const block *x, int groups, bool bf16)
                                                    _mm512_castsi512_ps(column[g]), sum[i][g]);
         }
     }
-    for (int i = 0; i < x->rows; i++, out += stride)
+    /* the constant bound lets the compilers keep all sums in registers */
+    for (int i = 0; i < KERNEL_ROWS && i < x->rows; i++, out += stride)
         for (int g = 0; g < groups; g++) {
             __mmask16 mask = g < groups - 1 ? 0xffff : last;
             __m512 y = sum[i][g];
@@ -229,8 +230,8 @@ static void (*const kernels[2][KERNEL_GROUPS])(const block *) = {
     { bf16_16, bf16_32, bf16_48 },
 };
 
-/* The packed blocks of A and B against each other: B's panel of 48 columns stays in the L1 cache
- * while A's pass by. */
+/* The packed blocks of A and B against each other.  Both live in the L2 cache, which delivers what
+ * the kernel reads, 3 lines of B for 24 multiply-adds, long before it is needed. */
 static void multiply_packed(const cpu_tile *t, int64_t words, bool add)
 {
     for (int64_t col = 0; col < t->n; col += KERNEL_GROUPS * LANES) {

@@ -19,7 +19,7 @@ static void loss_row(lt_task *task, int64_t row, int worker)
     const lt_head_loss *h = t->h;
     int64_t v = h->n_vocab, target = lt_i32(h->targets)[t->first + row];
     float *buf = (float *)t->dev->scratch + 2 * worker * t->logits.cols;
-    float *loss = lt_f32(h->losses) + t->first + row, max = -INFINITY, sum = 0, scale;
+    float *loss = lt_f32(h->losses) + t->first + row, max, sum = 0, scale;
     const float *x;
     float *d = cpu_row_open(t->logits, row, buf + t->logits.cols);
 
@@ -31,9 +31,7 @@ static void loss_row(lt_task *task, int64_t row, int worker)
         return;
     }
     x = cpu_row_load(t->logits, row, buf);
-#pragma omp simd reduction(max : max)
-    for (int64_t i = 0; i < v; i++)
-        max = x[i] > max ? x[i] : max;
+    max = cpu_max(x, v);
     if (!h->dx.data) {
 #pragma omp simd reduction(+ : sum)
         for (int64_t i = 0; i < v; i++)

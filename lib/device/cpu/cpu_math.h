@@ -39,4 +39,24 @@ static inline float cpu_tanhf(float x)
     return 1.0f - 2.0f / (cpu_expf(2.0f * x) + 1.0f);
 }
 
+/* Largest of n values, in 16 lanes: compilers will not reorder the comparison by themselves. */
+static inline float cpu_max(const float *x, int64_t n)
+{
+    enum { LANES = 16 };
+    float lane[LANES], max;
+    int64_t i = 0;
+
+    for (int j = 0; j < LANES; j++)
+        lane[j] = -__builtin_inff();
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    max = lane[0];
+    for (int j = 1; j < LANES; j++)
+        max = lane[j] > max ? lane[j] : max;
+    for (; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    return max;
+}
+
 #endif

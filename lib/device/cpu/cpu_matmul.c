@@ -1,20 +1,21 @@
 /* device/cpu/cpu_matmul.c - matmul: checks, tiles over the pool, epilogue.
  *
  * D is cut into tiles of at most CPU_TILE_ROWS x CPU_TILE_COLS; a worker computes one with all of K
- * (cpu_gemm_bf16.c or cpu_gemm_f32.c) and finishes it while it is in the cache.  K is never split
- * among workers, so no partial sums wait to be added and the result does not depend on which worker
- * does what.
+ * (cpu_gemm_bf16.c on processors with AVX512_BF16, else cpu_gemm_f32.c) and finishes it while it is
+ * in the cache.  K is never split among workers, so there are no partial sums to add.  Owns the
+ * device's scratch during the call.
  *
- * Bits: with the AVX-512 kernels the tiling cannot change them, so tiles are made to fit the number
+ * Bits: with our own kernels the tiling cannot change them, so tiles are made to fit the number
  * of threads.  OpenBLAS may sum differently at the edge of a matrix, so its tiles depend on the
  * shape alone.  Either way the number of threads never changes a result. */
 #include "device/cpu/cpu_gemm.h"
 
 enum {
     /* floats of one worker: packed A, packed B, a tile whose D is not fp32 */
-    WORKER_FLOATS = (CPU_TILE_ROWS + CPU_TILE_COLS) * CPU_TILE_WORDS + CPU_TILE_ROWS * CPU_TILE_COLS,
-    BLAS_TASKS = 8,       /* tiles to aim at when their number must not depend on the threads */
-    PACKING_COST = 8,     /* of one element of K of a row or column, in multiply-adds */
+    WORKER_FLOATS =
+        (CPU_TILE_ROWS + CPU_TILE_COLS) * CPU_TILE_WORDS + CPU_TILE_ROWS * CPU_TILE_COLS,
+    BLAS_TASKS = 8,   /* tiles to aim at when their number must not depend on the threads */
+    PACKING_COST = 8, /* of one element of K of a row or column, in multiply-adds */
     MIN_COLS = 96,
     MIN_ROWS = 32,
     WORK_OF_ELEMENT = 64, /* multiply-adds that take as long as an element of other operations */
@@ -24,7 +25,7 @@ typedef struct matmul_task {
     lt_task task;
     lt_dev *dev;
     const lt_matmul *m;
-    lt_tensor c;     /* what the epilogue adds; absent when the kernel adds to D itself */
+    lt_tensor c; /* what the epilogue adds; absent when the kernel adds to D */
     int64_t k;
     int64_t tile_rows, tile_cols, tiles_down;
     bool direct;     /* the kernel writes to D */
@@ -57,11 +58,11 @@ static void check(const lt_matmul *m, int64_t k)
     LT_BUG_ON((m->trans_a ? m->a.cols : m->a.rows) != d.rows);
     LT_BUG_ON((m->trans_b ? m->b.rows : m->b.cols) != d.cols);
     LT_BUG_ON((m->trans_b ? m->b.cols : m->b.rows) != k);
-    LT_BUG_ON(m->c.data && (m->add || m->c.dtype != d.dtype || m->c.rows != d.rows ||
-                            m->c.cols != d.cols));
+    LT_BUG_ON(m->c.data &&
+              (m->add || m->c.dtype != d.dtype || m->c.rows != d.rows || m->c.cols != d.cols));
     LT_BUG_ON(m->c.data == d.data && m->c.stride != d.stride);
-    LT_BUG_ON(m->bias.data && (m->bias.rows != 1 || m->bias.cols != d.cols ||
-                               m->bias.dtype != m->a.dtype));
+    LT_BUG_ON(m->bias.data &&
+              (m->bias.rows != 1 || m->bias.cols != d.cols || m->bias.dtype != m->a.dtype));
     LT_BUG_ON(m->aux.data && (m->epilogue == LT_EPI_NONE || m->aux.rows != d.rows ||
                               m->aux.cols != d.cols || m->aux.dtype != m->a.dtype));
     LT_BUG_ON(m->epilogue == LT_EPI_DACT && !m->aux.data);
@@ -88,7 +89,7 @@ static void fetch_row(lt_tensor t, int64_t row)
         __builtin_prefetch(p, 1);
 }
 
-/* D's block at (row0, col0) from the product in `tile`, row by row. */
+/* The epilogue: D's block at (row0, col0) from the product in `tile`, row by row. */
 static void finish(const matmul_task *t, const cpu_tile *tile, int64_t row0, int64_t col0)
 {
     const lt_matmul *m = t->m;
@@ -181,17 +182,17 @@ static void choose_tiles(matmul_task *t, int64_t threads)
 
 void cpu_matmul(lt_dev *dev, const lt_matmul *m)
 {
-    bool own = cpu_of(dev)->has_avx512_bf16;
-    bool in_place = m->add || (m->c.data && m->c.data == m->d.data);
-    bool direct = m->d.dtype == LT_F32;
+    bool own = cpu_of(dev)->has_avx512_bf16, direct = m->d.dtype == LT_F32;
+    lt_tensor c = m->add ? m->d : m->c;
+    bool in_place = direct && c.data == m->d.data;
     matmul_task t = {
         .task = { run_tile },
         .dev = dev,
         .m = m,
+        .c = in_place ? lt_absent() : c,
         .k = m->trans_a ? m->a.rows : m->a.cols,
-        .c = direct && in_place ? lt_absent() : m->add ? m->d : m->c,
         .direct = direct,
-        .direct_add = direct && in_place,
+        .direct_add = in_place,
     };
 
     if (m->d.rows == 0 || m->d.cols == 0)

@@ -27,9 +27,9 @@ typedef struct lt_cuda_dev {
 } lt_cuda_dev;
 
 enum {
-    CUDA_REDUCE_PARTS = 64,       /* of a sum over rows; fixed, so the order of a sum is too */
-    CUDA_SUM_BLOCKS = 1024,       /* most blocks of a sum of squares */
-    CUDA_TABLE_ROWS = 1 << 18,    /* least rows of an embedding table that scratch is planned for */
+    CUDA_REDUCE_PARTS = 64,    /* of a sum over rows; fixed, so the order of a sum is too */
+    CUDA_SUM_BLOCKS = 1024,    /* most blocks of a sum of squares */
+    CUDA_TABLE_ROWS = 1 << 18, /* least rows of an embedding table that scratch is planned for */
     CUDA_MAX_HEAD_DIM = 256,
     CUDA_MAX_GRID_Y = 65535,
 };
@@ -78,14 +78,15 @@ static inline bool cuda_same_shape(lt_tensor a, lt_tensor b)
 
 /* The same with G = the type of gradients besides: fp32, or T. */
 #define CUDA_BY_ACT_GRAD(act_dtype, grad_dtype, ...)                                               \
-    CUDA_BY_ACT(act_dtype, LT_BUG_ON((grad_dtype) != LT_F32 && (grad_dtype) != (act_dtype));       \
-                if ((grad_dtype) == LT_F32) {                                                      \
-                    using G = float;                                                               \
-                    __VA_ARGS__;                                                                   \
-                } else {                                                                           \
-                    using G = T;                                                                   \
-                    __VA_ARGS__;                                                                   \
-                })
+    CUDA_BY_ACT(                                                                                   \
+        act_dtype, LT_BUG_ON((grad_dtype) != LT_F32 && (grad_dtype) != (act_dtype));               \
+        if ((grad_dtype) == LT_F32) {                                                              \
+            using G = float;                                                                       \
+            __VA_ARGS__;                                                                           \
+        } else {                                                                                   \
+            using G = T;                                                                           \
+            __VA_ARGS__;                                                                           \
+        })
 
 /* ---- what a kernel gets to see of a tensor */
 

@@ -37,8 +37,9 @@ template <typename C, typename G> __global__ static void adamw_kernel(adamw_args
         store(a.copy + i, p);
 }
 
-template <typename C, typename G> static void launch(const adamw_args<float, float> *f, void *copy,
-                                                     const void *g, cudaStream_t stream)
+template <typename C, typename G>
+static void launch(const adamw_args<float, float> *f, void *copy, const void *g,
+                   cudaStream_t stream)
 {
     adamw_args<C, G> a = { f->p, f->m, f->v, (C *)copy, (const G *)g, f->n, f->state, f->run };
 
@@ -50,7 +51,9 @@ void cuda_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor
 {
     cudaStream_t stream = cuda_begin(dev, "adamw");
     lt_dtype copy_type = copy.data ? copy.dtype : LT_F32;
-    adamw_args<float, float> a = { lt_f32(p), lt_f32(m), lt_f32(v), NULL, NULL, p.cols, state, *run };
+    adamw_args<float, float> a = {
+        lt_f32(p), lt_f32(m), lt_f32(v), NULL, NULL, p.cols, state, *run
+    };
 
     LT_BUG_ON(p.rows != 1 || m.cols != p.cols || v.cols != p.cols || g.cols != p.cols);
     LT_BUG_ON(copy.data && copy.cols != p.cols);

@@ -81,7 +81,8 @@ __device__ inline int64_t keys_end(const attention_args<T> &a, int64_t t0, int t
 }
 
 /* Queries before this one see no key of the tile that begins with key s0. */
-template <typename T> __device__ inline int64_t queries_begin(const attention_args<T> &a, int64_t s0)
+template <typename T>
+__device__ inline int64_t queries_begin(const attention_args<T> &a, int64_t s0)
 {
     int64_t begin = s0 - (a.t_k - a.t_q);
 
@@ -153,8 +154,8 @@ __device__ inline void add_product(float acc[TILE / SIDE][HEAD / SIDE], const fl
 
 /* Row i of acc, n_rows of them, to the head at (row, col) of m. */
 template <typename T, int TILE, int HEAD>
-__device__ inline void store_heads(view<T> m, int64_t row, int64_t n_rows, int64_t col, int head_dim,
-                                   const float acc[TILE / SIDE][HEAD / SIDE])
+__device__ inline void store_heads(view<T> m, int64_t row, int64_t n_rows, int64_t col,
+                                   int head_dim, const float acc[TILE / SIDE][HEAD / SIDE])
 {
     constexpr int R = TILE / SIDE;
     int tx = threadIdx.x % SIDE, ty = threadIdx.x / SIDE;

@@ -136,8 +136,9 @@ static void launch(lt_dev *dev, const lt_attention_grad *g, cudaStream_t stream)
                                         cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
     cuda_note(dev, cudaFuncSetAttribute(dq_kernel<T, TILE, HEAD>,
                                         cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    delta_kernel<T><<<(unsigned)cuda_ceil_div(n * WARP, ATTENTION_THREADS), ATTENTION_THREADS, 0,
-                      stream>>>(a, n);
+    delta_kernel<T>
+        <<<(unsigned)cuda_ceil_div(n * WARP, ATTENTION_THREADS), ATTENTION_THREADS, 0, stream>>>(a,
+                                                                                                 n);
     dkdv_kernel<T, TILE, HEAD><<<keys, ATTENTION_THREADS, bytes, stream>>>(a);
     dq_kernel<T, TILE, HEAD><<<queries, ATTENTION_THREADS, bytes, stream>>>(a);
 }

@@ -40,8 +40,9 @@ __global__ static void add_parts_kernel(view<T> out, const float *parts, bool ad
 
 void cuda_add_parts(lt_tensor out, const float *parts, bool add, cudaStream_t stream)
 {
-    CUDA_BY_ACT(out.dtype, add_parts_kernel<T><<<cuda_grid(1, out.cols, THREADS), THREADS, 0, stream>>>(
-                               view_of<T>(out), parts, add));
+    CUDA_BY_ACT(
+        out.dtype, add_parts_kernel<T>
+        <<<cuda_grid(1, out.cols, THREADS), THREADS, 0, stream>>>(view_of<T>(out), parts, add));
 }
 
 void cuda_col_sum(lt_dev *dev, lt_tensor out, lt_tensor x, bool add)

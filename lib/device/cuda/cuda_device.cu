@@ -168,7 +168,8 @@ static lt_err cuda_plan(const lt_dev_need *need, size_t *scratch_bytes)
         return lt_fail(LT_ENOTSUP, "device: cuda: expected gradients in fp32 or %s, found %s",
                        lt_dtype_name(need->act), lt_dtype_name(need->grad));
     if (need->head_dim > CUDA_MAX_HEAD_DIM)
-        return lt_fail(LT_ENOTSUP, "device: cuda: expected attention heads of at most %d, found %lld",
+        return lt_fail(LT_ENOTSUP,
+                       "device: cuda: expected attention heads of at most %d, found %lld",
                        (int)CUDA_MAX_HEAD_DIM, (long long)need->head_dim);
     if (need->n_batch > CUDA_MAX_GRID_Y)
         return lt_fail(LT_ENOTSUP,
@@ -195,8 +196,9 @@ static lt_err alloc_failed(lt_memory kind, size_t bytes, cudaError_t e)
     if (kind == LT_MEMORY_PINNED)
         return lt_fail(LT_ENOMEM, "device: cuda: the host cannot pin %zu bytes of memory", bytes);
     (void)cudaMemGetInfo(&n_free, &total);
-    return lt_fail(LT_ENOMEM, "device: cuda: expected %zu bytes of free GPU memory, found %zu of %zu",
-                   bytes, n_free, total);
+    return lt_fail(LT_ENOMEM,
+                   "device: cuda: expected %zu bytes of free GPU memory, found %zu of %zu", bytes,
+                   n_free, total);
 }
 
 static void cuda_free(lt_dev *dev, lt_memory kind, void *data)
@@ -236,7 +238,8 @@ static lt_err cuda_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void **out)
 static void cuda_copy_bytes(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes)
 {
     make_current(dev);
-    cuda_note(dev, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, cuda_of(dev)->streams[stream]));
+    cuda_note(dev,
+              cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, cuda_of(dev)->streams[stream]));
 }
 
 /* ---- events: an lt_event is the CUDA event itself */

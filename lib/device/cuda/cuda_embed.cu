@@ -28,7 +28,8 @@ void cuda_embed(lt_dev *dev, lt_tensor out, lt_tensor ids, lt_tensor positions, 
     LT_BUG_ON(ids.cols != out.rows || wte.cols != out.cols || wte.dtype != out.dtype);
     LT_BUG_ON(wpe.data && (wpe.cols != out.cols || wpe.dtype != out.dtype || !places));
     LT_BUG_ON(wpe.data && positions.cols != out.rows);
-    CUDA_BY_ACT(out.dtype, embed_kernel<T><<<(unsigned)out.rows, THREADS, 0, stream>>>(
-                               view_of<T>(out), lt_i32(ids), places, view_of<T>(wte), view_of<T>(wpe)));
+    CUDA_BY_ACT(out.dtype, embed_kernel<T>
+                <<<(unsigned)out.rows, THREADS, 0, stream>>>(view_of<T>(out), lt_i32(ids), places,
+                                                             view_of<T>(wte), view_of<T>(wpe)));
     cuda_end(dev);
 }

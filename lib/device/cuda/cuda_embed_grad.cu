@@ -61,8 +61,9 @@ __global__ static void scan_kernel(buckets b)
     for (int64_t first = 0; first < b.n_buckets; first += SCAN_THREADS) {
         int64_t id = first + threadIdx.x;
         int32_t count = id < b.n_buckets ? b.start[id] : 0;
-        int32_t end = block_scan(count) + before; /* its barriers order the reads of `before` */
+        int32_t end = block_scan(count);
 
+        end += before; /* written before block_scan's barriers, by the round before */
         if (id < b.n_buckets)
             b.start[id] = end - count;
         __syncthreads();
@@ -120,7 +121,12 @@ static void scatter(lt_dev *dev, lt_tensor dtable, lt_tensor dout, lt_tensor ids
     unsigned grid = (unsigned)cuda_ceil_div(rows, THREADS);
     size_t bytes = (size_t)(n + 1 + 3 * rows) * sizeof(int32_t);
     int32_t *scratch = (int32_t *)cuda_scratch(dev, bytes);
-    buckets b = { lt_i32(ids), rows, n, scratch, scratch + n + 1, scratch + n + 1 + rows,
+    buckets b = { lt_i32(ids),
+                  rows,
+                  n,
+                  scratch,
+                  scratch + n + 1,
+                  scratch + n + 1 + rows,
                   scratch + n + 1 + 2 * rows };
 
     LT_BUG_ON(dtable.cols != dout.cols || ids.cols != rows || rows > INT32_MAX);
@@ -129,8 +135,9 @@ static void scatter(lt_dev *dev, lt_tensor dtable, lt_tensor dout, lt_tensor ids
     scan_kernel<<<1, SCAN_THREADS, 0, stream>>>(b);
     place_kernel<<<grid, THREADS, 0, stream>>>(b);
     order_kernel<<<grid, THREADS, 0, stream>>>(b);
-    CUDA_BY_ACT_GRAD(dout.dtype, dtable.dtype, sum_kernel<T, G><<<(unsigned)n, THREADS, 0, stream>>>(
-                                                   view_of<G>(dtable), view_of<T>(dout), b, add));
+    CUDA_BY_ACT_GRAD(dout.dtype, dtable.dtype,
+                     sum_kernel<T, G><<<(unsigned)n, THREADS, 0, stream>>>(
+                         view_of<G>(dtable), view_of<T>(dout), b, add));
     cuda_end(dev);
 }
 

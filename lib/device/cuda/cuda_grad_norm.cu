@@ -2,8 +2,8 @@
  * one thread in double, so that the host need not wait for the norm. */
 #include "device/cuda/cuda.cuh"
 
-__global__ static void finish_kernel(lt_step_state *state, const double *sums, int n, float max_norm,
-                                     lt_adamw run)
+__global__ static void finish_kernel(lt_step_state *state, const double *sums, int n,
+                                     float max_norm, lt_adamw run)
 {
     double sum = 0, norm, t;
 

@@ -56,8 +56,8 @@ template <typename T> __global__ static void loss_kernel(loss_args<T> a, bool gr
 static void loss_rows(const lt_head_loss *h, lt_tensor logits, int64_t first, cudaStream_t stream)
 {
     CUDA_BY_ACT(logits.dtype, {
-        loss_args<T> a = { view_of<T>(logits), lt_f32(h->losses) + first, lt_i32(h->targets) + first,
-                           h->state, h->n_vocab };
+        loss_args<T> a = { view_of<T>(logits), lt_f32(h->losses) + first,
+                           lt_i32(h->targets) + first, h->state, h->n_vocab };
 
         loss_kernel<T><<<(unsigned)logits.rows, THREADS, 0, stream>>>(a, h->dx.data != NULL);
     });

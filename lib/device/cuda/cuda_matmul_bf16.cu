@@ -42,7 +42,8 @@ __device__ static void load_tile(bf16 *tile, view<bf16> m, int64_t row, int64_t 
 
 /* The tile of an operand at outer index `outer` and depth k0; ALONG_K: stored (k, outer). */
 template <bool ALONG_K>
-__device__ static void load_operand(bf16 *tile, view<bf16> m, int64_t outer, int64_t k0, bool packed)
+__device__ static void load_operand(bf16 *tile, view<bf16> m, int64_t outer, int64_t k0,
+                                    bool packed)
 {
     if (ALONG_K)
         load_tile<DEPTH, TILE>(tile, m, k0, outer, packed);
@@ -101,8 +102,8 @@ template <bool TRANS_A, bool TRANS_B, typename D>
 __global__ __launch_bounds__(THREADS) static void gemm_kernel(matmul_args<bf16, D> m, bool packed_a,
                                                               bool packed_b)
 {
-    __shared__ __align__(16) bf16 a[TILE_ELEMENTS], b[TILE_ELEMENTS];
-    __shared__ __align__(16) float stage[THREADS / WARP][FRAG * STAGE_LD];
+    __shared__ __align__(32) bf16 a[TILE_ELEMENTS], b[TILE_ELEMENTS]; /* wmma wants 32 bytes */
+    __shared__ __align__(32) float stage[THREADS / WARP][FRAG * STAGE_LD];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     int warp_row = warp % (TILE / WARP_ROWS) * WARP_ROWS;
     int warp_col = warp / (TILE / WARP_ROWS) * WARP_COLS;

@@ -5,7 +5,9 @@
 #include "device/cuda/cuda_matmul.cuh"
 
 enum { TILE = 64, DEPTH = 16, SIDE = 16, THREADS = SIDE * SIDE, PER = TILE / SIDE };
-enum { TILE_FLOATS = TILE * (DEPTH + 1) > DEPTH * (TILE + 1) ? TILE * (DEPTH + 1) : DEPTH * (TILE + 1) };
+enum {
+    TILE_FLOATS = TILE * (DEPTH + 1) > DEPTH *(TILE + 1) ? TILE *(DEPTH + 1) : DEPTH *(TILE + 1)
+};
 
 /* ROWS x COLS of m from (row, col) on, padded by one float a row. */
 template <int ROWS, int COLS>

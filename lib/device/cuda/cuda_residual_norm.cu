@@ -62,8 +62,7 @@ template <typename T> static void launch(const lt_residual_norm *n, cudaStream_t
         .eps = n->eps,
     };
 
-    residual_norm_kernel<T>
-        <<<(unsigned)cuda_ceil_div(n->x.rows, WARPS), THREADS, 0, stream>>>(a);
+    residual_norm_kernel<T><<<(unsigned)cuda_ceil_div(n->x.rows, WARPS), THREADS, 0, stream>>>(a);
 }
 
 void cuda_residual_norm(lt_dev *dev, const lt_residual_norm *n)

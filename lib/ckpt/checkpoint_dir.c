@@ -1,0 +1,265 @@
+/* ckpt/checkpoint_dir.c - finds, retires and sweeps step folders; the lock of a run. */
+#include "ckpt/checkpoint_dir.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "ckpt/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Names in a directory that a test accepts; newest step first. */
+typedef struct name_list {
+    char **names;
+    size_t n, capacity;
+} name_list;
+
+static void release_names(name_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->names[i]);
+    free(l->names);
+}
+
+/* "step-" and at least eight digits, nothing else. */
+static bool is_step(const char *name)
+{
+    size_t digits;
+
+    if (strncmp(name, "step-", 5) != 0)
+        return false;
+    digits = strspn(name + 5, "0123456789");
+    return digits >= 8 && digits <= 20 && name[5 + digits] == '\0';
+}
+
+static bool is_leftover(const char *name)
+{
+    return strncmp(name, "trash.", 6) == 0 ||
+           (strncmp(name, "step-", 5) == 0 && strstr(name, ".tmp."));
+}
+
+/* Longer numbers are larger: there are no leading zeros beyond eight digits. */
+static int compare_newest_first(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    size_t n = strlen(x), m = strlen(y);
+
+    return n != m ? (n < m) - (n > m) : -strcmp(x, y);
+}
+
+static lt_err list_names(name_list *l, const char *dir, bool (*wanted)(const char *name))
+{
+    DIR *d = opendir(dir);
+    const struct dirent *e;
+    int fault;
+
+    if (!d)
+        return lt_fail(errno == ENOENT ? LT_ENOENT : LT_EIO, "%s: %s", dir, strerror(errno));
+    while (errno = 0, (e = readdir(d)) != NULL) {
+        if (!wanted(e->d_name))
+            continue;
+        lt_array_reserve(&l->names, &l->capacity, l->n + 1, sizeof *l->names);
+        l->names[l->n++] = lt_strdup(e->d_name);
+    }
+    fault = errno;
+    closedir(d);
+    if (fault != 0)
+        return lt_fail(LT_EIO, "%s: %s", dir, strerror(fault));
+    if (l->n > 0)
+        qsort(l->names, l->n, sizeof *l->names, compare_newest_first);
+    return LT_OK;
+}
+
+/* Manifest and sizes; the sentence of the failure tells what is wrong. */
+static lt_err check_step(const char *path)
+{
+    lt_ckpt *c = NULL;
+    lt_err err = lt_ckpt_open(&c, path);
+
+    lt_ckpt_close(c);
+    return err;
+}
+
+lt_err lt_ckpt_find(const char *dir, char **path)
+{
+    name_list steps = { 0 };
+    char *candidate = NULL;
+    lt_err err;
+
+    LT_TRY(err = list_names(&steps, dir, is_step));
+    for (size_t i = 0; i < steps.n; i++) {
+        candidate = lt_path_join(dir, steps.names[i]);
+        if (check_step(candidate) == LT_OK) {
+            *path = candidate;
+            release_names(&steps);
+            return LT_OK;
+        }
+        lt_log_warn("skipping %s, which is not a complete checkpoint: %s", candidate,
+                    lt_err_text());
+        free(candidate);
+    }
+    err = lt_fail(LT_ENOENT, "%s: holds no complete checkpoint (%zu step folders looked at)", dir,
+                  steps.n);
+fail:
+    release_names(&steps);
+    return err;
+}
+
+lt_err lt_ckpt_resolve(const char *path, char **step_path, bool *chosen)
+{
+    char *manifest;
+
+    if (!lt_is_dir(path))
+        return lt_fail(LT_ENOENT, "%s: expected a checkpoint folder, found %s", path,
+                       lt_path_exists(path) ? "a file" : "nothing");
+    manifest = lt_path_join(path, LT_MANIFEST_NAME);
+    *chosen = !lt_path_exists(manifest);
+    free(manifest);
+    if (*chosen)
+        return lt_ckpt_find(path, step_path);
+    *step_path = lt_strdup(path);
+    return LT_OK;
+}
+
+/* Renames first, so that a kill never leaves a step folder with files missing. */
+static lt_err retire(const char *dir, const char *name)
+{
+    char *from = lt_path_join(dir, name), *to = lt_asprintf("%s/trash.%s", dir, name);
+    lt_err err;
+
+    LT_TRY(err = lt_remove_tree(to));
+    LT_TRY(err = lt_rename_sync(from, to));
+    LT_TRY(err = lt_remove_tree(to));
+fail:
+    free(from);
+    free(to);
+    return err;
+}
+
+lt_err lt_ckpt_retire(const char *dir, int keep_last)
+{
+    name_list steps = { 0 };
+    int kept = 0;
+    lt_err err;
+
+    if (keep_last <= 0)
+        return LT_OK;
+    LT_TRY(err = list_names(&steps, dir, is_step));
+    for (size_t i = 0; i < steps.n; i++) {
+        char *path;
+
+        if (kept >= keep_last) {
+            LT_TRY(err = retire(dir, steps.names[i]));
+            continue;
+        }
+        path = lt_path_join(dir, steps.names[i]);
+        kept += check_step(path) == LT_OK;
+        free(path);
+    }
+fail:
+    release_names(&steps);
+    return err;
+}
+
+lt_err lt_ckpt_sweep(const char *dir)
+{
+    name_list dead = { 0 };
+    lt_err err = LT_OK;
+
+    if (!lt_path_exists(dir))
+        return LT_OK;
+    LT_TRY(err = list_names(&dead, dir, is_leftover));
+    for (size_t i = 0; i < dead.n && err == LT_OK; i++) {
+        char *path = lt_path_join(dir, dead.names[i]);
+
+        lt_log_info("removing %s, left by a job that did not finish", path);
+        err = lt_remove_tree(path);
+        free(path);
+    }
+fail:
+    release_names(&dead);
+    return err;
+}
+
+/* ---- lock ---- */
+
+enum { HOLDER_BYTES = 256 };
+
+struct lt_ckpt_dir_lock {
+    int fd;
+};
+
+/* Says who holds the lock, as the holder wrote it. */
+static lt_err fail_held(int fd, const char *dir)
+{
+    char holder[HOLDER_BYTES];
+    ssize_t n = pread(fd, holder, sizeof holder - 1, 0);
+
+    holder[n > 0 ? n : 0] = '\0';
+    holder[strcspn(holder, "\n")] = '\0';
+    return lt_fail(LT_EIO, "%s: another job writes checkpoints here: %s", dir,
+                   holder[0] ? holder : "holder unknown");
+}
+
+static lt_err write_holder(int fd, const char *path)
+{
+    char host[128] = "unknown host", since[32] = "", text[HOLDER_BYTES];
+    time_t now = time(NULL);
+    struct tm tm;
+    int n;
+
+    (void)gethostname(host, sizeof host - 1);
+    if (gmtime_r(&now, &tm))
+        (void)strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    n = snprintf(text, sizeof text, "host %s, pid %ld, since %s\n", host, (long)getpid(), since);
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n)
+        return lt_fail(LT_EIO, "%s: write: %s", path, strerror(errno));
+    return LT_OK;
+}
+
+lt_err lt_ckpt_lock(lt_ckpt_dir_lock **out, const char *dir)
+{
+    /* Of the open file, not of the process: threads and children do not lose it by accident. */
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    char *path = lt_path_join(dir, "lock");
+    int fd = -1;
+    lt_err err;
+
+    LT_TRY(err = lt_mkdirs(dir));
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        err = lt_fail(LT_EIO, "%s: %s", path, strerror(errno));
+        goto fail;
+    }
+    if (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
+        err = errno == EAGAIN || errno == EACCES
+                  ? fail_held(fd, dir)
+                  : lt_fail(LT_EIO, "%s: cannot lock: %s", path, strerror(errno));
+        goto fail;
+    }
+    LT_TRY(err = write_holder(fd, path));
+    *out = lt_new0(sizeof **out);
+    (*out)->fd = fd;
+    free(path);
+    return LT_OK;
+fail:
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return err;
+}
+
+void lt_ckpt_unlock(lt_ckpt_dir_lock *lock)
+{
+    if (!lock)
+        return;
+    close(
+        lock->fd); /* drops the lock; the file stays, since removing it would race with a waiter */
+    free(lock);
+}

@@ -1,0 +1,318 @@
+/* ckpt/checkpoint_save.c - the commit protocol (FORMAT.md section 4).
+ *
+ * Order is everything here: data synced, then the MANIFEST synced, then the rename, then the sync of
+ * the directory that holds the name.  Nothing is retried after a failed sync: the kernel may have
+ * dropped the pages. */
+#include "ckpt/checkpoint_save.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "ckpt/manifest_check.h"
+#include "ckpt/safetensors_writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char TMP_MARK[] = ".tmp.";
+
+lt_ckpt_tensor lt_ckpt_tensor_of(const lt_param *p, lt_dtype dtype)
+{
+    lt_ckpt_tensor t = { .name = p->name,
+                         .dtype = dtype,
+                         .n_dims = p->n_dims,
+                         .dims = { (uint64_t)p->rows, (uint64_t)p->cols },
+                         .layout = p->layout,
+                         .trainable = p->trainable };
+
+    if (p->n_dims == 1)
+        t.dims[0] = (uint64_t)p->cols;
+    return t;
+}
+
+lt_err lt_ckpt_begin(const char *dir, uint64_t step, char **tmp)
+{
+    uint64_t attempt;
+    char *path = NULL;
+    lt_err err;
+
+    LT_TRY(err = lt_mkdirs(dir));
+    if (getrandom(&attempt, sizeof attempt, 0) != (ssize_t)sizeof attempt)
+        return lt_fail(LT_EIO, "%s: getrandom: %s", dir, strerror(errno));
+    path = lt_asprintf("%s/step-%08" PRIu64 "%s%016" PRIx64, dir, step, TMP_MARK, attempt);
+    if (mkdir(path, 0777) != 0) {
+        err = lt_fail(LT_EIO, "%s: cannot make the directory: %s", path, strerror(errno));
+        goto fail;
+    }
+    err = lt_fsync_dir(dir);
+    if (err != LT_OK) {
+        lt_ckpt_discard(path);
+        goto fail;
+    }
+    *tmp = path;
+    return LT_OK;
+fail:
+    free(path);
+    return err;
+}
+
+/* The 16 hex digits at the end of the path that lt_ckpt_begin made. */
+static const char *attempt_of(const char *tmp)
+{
+    size_t n = strlen(tmp);
+
+    LT_BUG_ON(n < LT_CKPT_ATTEMPT_BYTES);
+    return tmp + n - (LT_CKPT_ATTEMPT_BYTES - 1);
+}
+
+/* Index of a tensor.  Slices usually come in the order of the tensors, so the search starts behind
+ * the last one found. */
+static lt_err find_tensor(const lt_ckpt_save_request *rq, const char *name, uint32_t *hint)
+{
+    for (size_t i = 0; i < rq->n_tensors; i++) {
+        size_t k = (*hint + 1 + i) % rq->n_tensors;
+
+        if (strcmp(rq->tensors[k].name, name) == 0) {
+            *hint = (uint32_t)k;
+            return LT_OK;
+        }
+    }
+    return lt_fail(LT_EMISMATCH, "checkpoint: slice of %s, which is no tensor of the model", name);
+}
+
+/* Declares the slices of one group; *f gets a row for each. */
+static lt_err declare_slices(lt_safetensors_writer *w, const lt_ckpt_save_request *rq,
+                             lt_manifest_file *f, lt_buf *firsts)
+{
+    uint32_t tensor = (uint32_t)rq->n_tensors - 1;
+    lt_err err;
+
+    for (size_t i = 0; i < rq->n_slices; i++) {
+        const lt_ckpt_slice *s = &rq->slices[i];
+        lt_manifest_slice *row;
+
+        if (strcmp(s->group, f->group) != 0)
+            continue;
+        LT_BUG_ON(!lt_ckpt_dtype_ok(s->dtype));
+        LT_TRY(err = find_tensor(rq, s->name, &tensor));
+        lt_array_reserve(&f->slices, &f->slice_capacity, f->n_slices + 1, sizeof *f->slices);
+        row = &f->slices[f->n_slices++];
+        *row = (lt_manifest_slice){
+            .tensor = tensor, .dtype = s->dtype, .first = s->first, .count = s->count
+        };
+        row->offset = lt_safetensors_writer_declare(w, s->name, s->dtype, 1, &s->count);
+        lt_buf_printf(firsts, "%s%" PRIu64, firsts->size ? " " : "", s->first);
+    }
+    return LT_OK;
+fail:
+    return err;
+}
+
+/* What makes a slice file readable, and recognisable, without the MANIFEST. */
+static void add_metadata(lt_safetensors_writer *w, const lt_ckpt_save_request *rq,
+                         const char *attempt, const lt_manifest_file *f, const char *firsts)
+{
+    char number[24];
+
+    lt_safetensors_writer_metadata(w, "format", "lt-checkpoint-slices");
+    lt_safetensors_writer_metadata(w, "attempt", attempt);
+    lt_safetensors_writer_metadata(w, "run_id", rq->step.run_id);
+    snprintf(number, sizeof number, "%" PRIu64, rq->step.step);
+    lt_safetensors_writer_metadata(w, "step", number);
+    lt_safetensors_writer_metadata(w, "group", f->group);
+    snprintf(number, sizeof number, "%" PRIu32, f->rank);
+    lt_safetensors_writer_metadata(w, "rank", number);
+    lt_safetensors_writer_metadata(w, "first", firsts);
+}
+
+/* The file of one group; its entry is appended to *part. */
+static lt_err write_group(const char *tmp, const lt_ckpt_save_request *rq, const char *group,
+                          lt_buf *part)
+{
+    char *name = lt_asprintf("%s-%05" PRIu32 ".safetensors", group, rq->rank);
+    char *group_name = lt_strdup(group), *path = lt_path_join(tmp, name);
+    lt_manifest_file f = { .name = name, .group = group_name, .rank = rq->rank };
+    lt_safetensors_writer *w = NULL;
+    lt_block_crc crc = { 0 };
+    lt_buf firsts = { 0 };
+    uint64_t header;
+    lt_err err;
+
+    LT_TRY(err = lt_safetensors_writer_open(&w, path));
+    LT_TRY(err = declare_slices(w, rq, &f, &firsts));
+    add_metadata(w, rq, attempt_of(tmp), &f, lt_buf_cstr(&firsts));
+    LT_TRY(err = lt_safetensors_writer_begin(w));
+    header = lt_safetensors_writer_header(w);
+    for (size_t i = 0; i < f.n_slices; i++)
+        f.slices[i].offset += header;
+    for (size_t i = 0; i < rq->n_slices; i++) {
+        const lt_ckpt_slice *s = &rq->slices[i];
+
+        if (strcmp(s->group, group) == 0)
+            LT_TRY(
+                err = lt_safetensors_writer_write(w, s->data, s->count * lt_dtype_bytes(s->dtype)));
+    }
+    err = lt_safetensors_writer_commit(w, &crc);
+    w = NULL;
+    LT_TRY(err);
+    f.size = crc.size;
+    f.crc = crc.crc;
+    f.n_blocks = crc.n;
+    lt_manifest_add_file(part, &f);
+fail:
+    lt_safetensors_writer_abort(w);
+    lt_block_crc_release(&crc);
+    lt_buf_release(&firsts);
+    free(f.slices);
+    free(path);
+    free(group_name);
+    free(name);
+    return err;
+}
+
+lt_err lt_ckpt_write(const char *tmp, const lt_ckpt_save_request *rq, lt_buf *part)
+{
+    lt_err err;
+
+    for (size_t i = 0; i < rq->n_slices; i++) {
+        size_t first = 0;
+
+        while (strcmp(rq->slices[first].group, rq->slices[i].group) != 0)
+            first++;
+        LT_BUG_ON(!lt_ckpt_group_name_ok(rq->slices[i].group));
+        if (first == i) /* the first slice of its group writes it */
+            LT_TRY(err = write_group(tmp, rq, rq->slices[i].group, part));
+    }
+    return LT_OK;
+fail:
+    return err;
+}
+
+static lt_err write_blob(const char *tmp, const lt_ckpt_blob *blob, lt_buf *part)
+{
+    size_t n = strlen(blob->name), suffix = strlen(".safetensors");
+    lt_manifest_file f = { .size = blob->size };
+    lt_block_crc crc = { 0 };
+    char *path;
+    lt_err err;
+
+    LT_BUG_ON(!lt_ckpt_file_name_ok(blob->name));
+    LT_BUG_ON(n >= suffix && strcmp(blob->name + n - suffix, ".safetensors") == 0);
+    path = lt_path_join(tmp, blob->name);
+    LT_TRY(err = lt_file_write_atomic(path, blob->data, blob->size));
+    lt_block_crc_update(&crc, blob->data, blob->size);
+    f.name = lt_strdup(blob->name);
+    f.crc = crc.crc;
+    f.n_blocks = crc.n;
+    lt_manifest_add_file(part, &f);
+    free(f.name);
+fail:
+    lt_block_crc_release(&crc);
+    free(path);
+    return err;
+}
+
+/* Gives the finished folder its name.  A folder that has it already changes places with ours in one
+ * step, so there is no moment without a complete checkpoint. */
+static lt_err publish(const char *tmp, bool *published)
+{
+    char *final = lt_strdup(tmp), *dir = NULL, *slash;
+    bool replaces;
+    lt_err err;
+
+    final[strlen(tmp) - (LT_CKPT_ATTEMPT_BYTES - 1) - strlen(TMP_MARK)] = '\0';
+    replaces = lt_path_exists(final);
+    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, final, replaces ? RENAME_EXCHANGE : 0) != 0) {
+        err = replaces && (errno == EINVAL || errno == ENOSYS)
+                  ? lt_fail(LT_ENOTSUP,
+                            "%s: exists, and this file system cannot replace it in one step; "
+                            "remove it first",
+                            final)
+                  : lt_fail(LT_EIO, "%s: cannot rename to %s: %s", tmp, final, strerror(errno));
+        goto fail;
+    }
+    *published = true;
+    dir = lt_strdup(final);
+    slash = strrchr(dir, '/');
+    LT_BUG_ON(!slash);
+    *slash = '\0';
+    LT_TRY(err = lt_fsync_dir(dir));
+    if (replaces)
+        lt_ckpt_discard(tmp);
+fail:
+    free(dir);
+    free(final);
+    return err;
+}
+
+lt_err lt_ckpt_commit(const char *tmp, const lt_ckpt_save_request *rq, const char *const *parts,
+                      size_t n_parts, bool *published)
+{
+    lt_manifest_head head = { .step = &rq->step,
+                              .attempt = attempt_of(tmp),
+                              .world = rq->world,
+                              .tensors = rq->tensors,
+                              .n_tensors = rq->n_tensors };
+    const char **all = lt_new_array0(n_parts + 1, sizeof *all);
+    char *path = lt_path_join(tmp, LT_MANIFEST_NAME);
+    lt_buf blobs = { 0 }, text = { 0 };
+    lt_manifest *check = NULL;
+    lt_err err;
+
+    *published = false;
+    for (size_t i = 0; i < rq->n_blobs; i++)
+        LT_TRY(err = write_blob(tmp, &rq->blobs[i], &blobs));
+    all[0] = lt_buf_cstr(&blobs);
+    for (size_t i = 0; i < n_parts; i++)
+        all[i + 1] = parts[i];
+    lt_manifest_write(&text, &head, all, n_parts + 1);
+    /* The reader's own judgement, before anyone relies on it: holes and overlaps end here. */
+    LT_TRY(err = lt_manifest_parse(&check, text.data, text.size, path));
+    LT_TRY(err = lt_file_write_atomic(path, text.data, text.size));
+    LT_TRY(err = publish(tmp, published));
+fail:
+    lt_manifest_free(check);
+    lt_buf_release(&blobs);
+    lt_buf_release(&text);
+    free(all);
+    free(path);
+    return err;
+}
+
+void lt_ckpt_discard(const char *tmp)
+{
+    lt_err_record why;
+
+    lt_err_take(&why);
+    if (lt_remove_tree(tmp) != LT_OK)
+        lt_log_warn("%s; remove %s by hand or let the next start do it", lt_err_text(), tmp);
+    (void)lt_err_give(&why);
+}
+
+lt_err lt_ckpt_save(const char *dir, const lt_ckpt_save_request *rq, char **final_path)
+{
+    char *tmp = NULL;
+    lt_buf part = { 0 };
+    bool published = false;
+    const char *parts[1];
+    lt_err err;
+
+    LT_BUG_ON(rq->world != 1 || rq->rank != 0);
+    LT_TRY(err = lt_ckpt_begin(dir, rq->step.step, &tmp));
+    LT_TRY(err = lt_ckpt_write(tmp, rq, &part));
+    parts[0] = lt_buf_cstr(&part);
+    LT_TRY(err = lt_ckpt_commit(tmp, rq, parts, 1, &published));
+    if (final_path)
+        *final_path = lt_asprintf("%s/step-%08" PRIu64, dir, rq->step.step);
+fail:
+    if (err != LT_OK && tmp && !published)
+        lt_ckpt_discard(tmp);
+    lt_buf_release(&part);
+    free(tmp);
+    return err;
+}

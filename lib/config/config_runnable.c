@@ -1,0 +1,64 @@
+/* config/config_runnable.c - settings that are understood and planned, but not built yet.  A row
+ * leaves this table when its feature lands. */
+#include "config/origin.h"
+
+#include <string.h>
+
+static const struct {
+    const char *key;
+    const char *built[3]; /* the values, as --print-config shows them */
+    const char *sentence;
+} limits[] = {
+    { "model.precision", { "fp32", "bf16" }, "this build trains in fp32 and bf16 only" },
+    { "model.dropout", { "0" }, "this build trains without dropout only" },
+    { "deepspeed.zero_optimization.stage", { "0" }, "this build trains with stage 0 only" },
+    { "deepspeed.zero_optimization.offload_optimizer.device",
+      { "none" },
+      "this build trains without offload only" },
+    { "deepspeed.zero_optimization.offload_param.device",
+      { "none" },
+      "this build trains without offload only" },
+};
+
+static bool is_built(const char *const *built, size_t n, const char *value)
+{
+    for (size_t i = 0; i < n && built[i]; i++)
+        if (strcmp(built[i], value) == 0)
+            return true;
+    return false;
+}
+
+static lt_err fail_limit(const lt_config *c, const char *key, const char *value,
+                         const char *sentence)
+{
+    lt_buf where = { 0 };
+    lt_err err;
+
+    lt_config_where(c, key, &where);
+    err = lt_fail(LT_ENOTSUP, "%s: %s (%s) is parsed and planned but %s", key, value,
+                  lt_buf_cstr(&where), sentence);
+    lt_buf_release(&where);
+    return err;
+}
+
+lt_err lt_config_check_runnable(const lt_config *c)
+{
+    static const char momentum[] = "deepspeed.scheduler.params.cycle_momentum";
+    lt_buf value = { 0 };
+    lt_err err = LT_OK;
+
+    for (size_t i = 0; i < LT_COUNT(limits); i++) {
+        const lt_setting *s = lt_setting_at((size_t)lt_setting_find(limits[i].key));
+        lt_setting_value v = lt_setting_fetch(c, s);
+
+        lt_buf_clear(&value);
+        lt_setting_format(&value, s, &v);
+        if (!is_built(limits[i].built, LT_COUNT(limits[i].built), lt_buf_cstr(&value)))
+            LT_TRY(err = fail_limit(c, limits[i].key, lt_buf_cstr(&value), limits[i].sentence));
+    }
+    if (c->training.lr_schedule == LT_SCHEDULE_ONE_CYCLE && c->deepspeed.scheduler.cycle_momentum)
+        err = fail_limit(c, momentum, "true", "this build cycles the learning rate only");
+fail:
+    lt_buf_release(&value);
+    return err;
+}

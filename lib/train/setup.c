@@ -1,0 +1,240 @@
+/* train/setup.c - configuration, data and model brought together and checked. */
+#include "train/setup.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "shard/shard_folder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const lt_lr_kind lr_kinds[] = {
+    [LT_SCHEDULE_WARMUP_LR] = LT_LR_DS_WARMUP,
+    [LT_SCHEDULE_WARMUP_DECAY_LR] = LT_LR_DS_WARMUP_DECAY,
+    [LT_SCHEDULE_WARMUP_COSINE_LR] = LT_LR_DS_WARMUP_COSINE,
+    [LT_SCHEDULE_ONE_CYCLE] = LT_LR_DS_ONE_CYCLE,
+    [LT_SCHEDULE_LR_RANGE_TEST] = LT_LR_DS_RANGE_TEST,
+    [LT_SCHEDULE_COSINE] = LT_LR_COSINE,
+    [LT_SCHEDULE_LINEAR] = LT_LR_LINEAR,
+    [LT_SCHEDULE_CONSTANT] = LT_LR_CONSTANT,
+};
+
+static void fill_schedule(lt_setup *s)
+{
+    const lt_config_training *t = &s->config->training;
+    const lt_config_scheduler *d = &s->config->deepspeed.scheduler;
+
+    s->schedule = (lt_lr_schedule){
+        .kind = lr_kinds[t->lr_schedule],
+        .lr = t->lr,
+        .min_lr = t->min_lr,
+        .warmup_steps = t->warmup_steps,
+        .total_steps = (int64_t)s->total_steps,
+        .warmup_min_lr = d->warmup_min_lr,
+        .warmup_max_lr = d->warmup_max_lr,
+        .warmup_log = d->warmup_type == LT_WARMUP_LOG,
+        .total_num_steps = d->total_num_steps,
+        .warmup_min_ratio = d->warmup_min_ratio,
+        .cos_min_ratio = d->cos_min_ratio,
+        .cycle_min_lr = d->cycle_min_lr,
+        .cycle_max_lr = d->cycle_max_lr,
+        .decay_lr_rate = d->decay_lr_rate,
+        .cycle_first_step_size = d->cycle_first_step_size,
+        .cycle_second_step_size = d->cycle_second_step_size,
+        .cycle_first_stair_count = d->cycle_first_stair_count,
+        .cycle_second_stair_count = d->cycle_second_stair_count,
+        .decay_step_size = d->decay_step_size,
+        .cycle_momentum = d->cycle_momentum,
+        .cycle_min_mom = d->cycle_min_mom,
+        .cycle_max_mom = d->cycle_max_mom,
+        .decay_mom_rate = d->decay_mom_rate,
+        .lr_range_test_min_lr = d->lr_range_test_min_lr,
+        .lr_range_test_step_rate = d->lr_range_test_step_rate,
+        .lr_range_test_step_size = d->lr_range_test_step_size,
+        .lr_range_test_staircase = d->lr_range_test_staircase,
+    };
+}
+
+static void fill_engine(lt_setup *s, bool sampling)
+{
+    static const char *const devices[] = { "auto", "cpu", "cuda" };
+    const lt_config *c = s->config;
+    const lt_config_training *t = &c->training;
+    const lt_model_config *m = &c->model.dims;
+    lt_engine_options *o = &s->engine;
+
+    *o = (lt_engine_options){ .config = m, .device = devices[c->device], .training = true };
+    o->stage = (int)c->deepspeed.zero_optimization.stage;
+    o->dev = (lt_dev_options){ .n_threads = (int)c->threads, .deterministic = t->deterministic };
+    o->shape = (lt_model_shape){ .n_batch = t->batch_size,
+                                 .seq = c->data.seq_len,
+                                 .act = c->model.precision,
+                                 .grad = LT_F32,
+                                 .recompute = c->deepspeed.activation_checkpointing.granularity };
+    o->shape.uses[LT_USE_TRAIN] = true;
+    o->shape.uses[LT_USE_EVALUATE] = t->eval_every_steps > 0;
+    if (sampling) {
+        o->shape.uses[LT_USE_GENERATE] = true;
+        o->shape.generate_batch = 1;
+        o->shape.generate_total = m->n_positions;
+        o->shape.generate_prompt = m->n_positions < 128 ? m->n_positions : 128;
+    }
+    o->optim = (lt_optim){ .beta1 = (float)t->betas[0],
+                           .beta2 = (float)t->betas[1],
+                           .eps = (float)t->eps,
+                           .weight_decay = (float)t->weight_decay,
+                           .decay_all = t->decay_all,
+                           .decoupled = true,
+                           .max_norm = (float)t->gradient_clipping };
+}
+
+static lt_err open_split(lt_dataset **out, const char *path, const char *key)
+{
+    char *now = lt_shard_folder_resolve(path);
+    bool there = lt_path_exists(now);
+
+    free(now);
+    if (!there)
+        return lt_fail(LT_ENOENT,
+                       "%s: %s is not there; make it with: lt-tokenize --tokenizer gpt2 corpus.txt -o corpus.tok "
+                       "&& lt-shard --out data corpus.tok",
+                       key, path);
+    return lt_dataset_open(out, path);
+}
+
+lt_err lt_setup_open_tokenizer(lt_tokenizer **out, const char *path)
+{
+    lt_err err = lt_tokenizer_open(out, path);
+
+    return err == LT_OK ? err : lt_fail_in("data.tokenizer");
+}
+
+/* The tokenizer that the configuration names, else the one beside the manifest, if any. */
+static lt_err open_tokenizer(lt_setup *s)
+{
+    const lt_shard_manifest *m = lt_dataset_manifest(s->train);
+    const char *manifest = s->config->data.train, *base = lt_path_base(manifest);
+    char *beside = lt_asprintf("%.*stokenizer.json", (int)(base - manifest), manifest);
+    char *now = lt_shard_folder_resolve(beside);
+    const char *path = s->config->data.tokenizer[0] ? s->config->data.tokenizer : now;
+    lt_err err = LT_OK;
+
+    if (path == now && !lt_path_exists(path))
+        goto fail;
+    LT_TRY(err = lt_setup_open_tokenizer(&s->tokenizer, path));
+    if (memcmp(lt_tokenizer_hash(s->tokenizer), m->tokenizer_hash, sizeof m->tokenizer_hash) != 0) {
+        err = lt_fail(LT_EMISMATCH, "%s is not the tokenizer that made %s: their hashes differ", path, manifest);
+        goto fail;
+    }
+    lt_tokenizer_to_json(s->tokenizer, &s->tokenizer_json);
+fail:
+    free(beside);
+    free(now);
+    return err;
+}
+
+static lt_err check_vocabulary(const lt_setup *s)
+{
+    const lt_shard_manifest *m = lt_dataset_manifest(s->train);
+    int64_t vocab = s->config->model.dims.vocab_size;
+
+    if ((int64_t)m->vocab_size > vocab)
+        return lt_fail(LT_EMISMATCH,
+                       "vocabulary: %s was made with %u token ids, the model has %lld; set model.vocab_size to at "
+                       "least %u or shard the data with the model's tokenizer",
+                       s->config->data.train, m->vocab_size, (long long)vocab, m->vocab_size);
+    if (s->val && memcmp(lt_dataset_manifest(s->val)->tokenizer_hash, m->tokenizer_hash,
+                         sizeof m->tokenizer_hash) != 0)
+        return lt_fail(LT_EMISMATCH, "%s and %s were made with different tokenizers", s->config->data.train,
+                       s->config->data.val);
+    return LT_OK;
+}
+
+static lt_err open_data(lt_setup *s)
+{
+    const lt_config *c = s->config;
+    bool wants_val = c->training.eval_every_steps > 0;
+    lt_err err;
+
+    LT_TRY(err = open_split(&s->train, c->data.train, "data.train"));
+    if (wants_val)
+        LT_TRY(err = open_split(&s->val, c->data.val, "data.val"));
+    LT_TRY(err = check_vocabulary(s));
+    LT_TRY(err = open_tokenizer(s));
+    if (c->training.sample_every_steps > 0 && !s->tokenizer)
+        err = lt_fail(LT_EUSAGE, "training.sample_every_steps: no tokenizer.json beside %s; set data.tokenizer",
+                      c->data.train);
+fail:
+    return err;
+}
+
+static uint64_t steps_of(const lt_setup *s)
+{
+    const lt_config_training *t = &s->config->training;
+    uint64_t per_step = s->step_samples * (uint64_t)s->config->data.seq_len;
+
+    if (t->steps > 0)
+        return (uint64_t)t->steps;
+    if (t->tokens > 0)
+        return ((uint64_t)t->tokens + per_step - 1) / per_step;
+    return (uint64_t)t->epochs * s->epoch_samples / s->step_samples;
+}
+
+lt_err lt_setup_open(lt_setup *s, lt_config *config, bool with_data)
+{
+    uint64_t t;
+    lt_err err;
+
+    *s = (lt_setup){ .config = config };
+    LT_TRY(err = lt_config_resolve_batch(config, 1));
+    s->step_samples = (uint64_t)config->training.global_batch_size;
+    s->n_micro = (int)config->training.gradient_accumulation_steps;
+    t = (uint64_t)config->data.seq_len;
+    if (with_data) {
+        LT_TRY(err = open_data(s));
+        if (lt_dataset_tokens(s->train) < t + 1) {
+            err = lt_fail(LT_EMISMATCH, "%s: %llu tokens cannot fill one sequence of data.seq_len = %llu",
+                          config->data.train, (unsigned long long)lt_dataset_tokens(s->train), (unsigned long long)t);
+            goto fail;
+        }
+        s->epoch_samples = (lt_dataset_tokens(s->train) - t) / t;
+    }
+    s->total_steps = steps_of(s);
+    if (with_data && s->total_steps == 0) {
+        err = lt_fail(LT_EUSAGE, "training.epochs: %lld epochs of %llu sequences do not fill one step of %llu",
+                      (long long)config->training.epochs, (unsigned long long)s->epoch_samples,
+                      (unsigned long long)s->step_samples);
+        goto fail;
+    }
+    fill_schedule(s);
+    if (with_data)
+        LT_TRY(err = lt_lr_check(&s->schedule));
+    fill_engine(s, config->training.sample_every_steps > 0);
+    return LT_OK;
+fail:
+    lt_setup_release(s);
+    return err;
+}
+
+void lt_setup_release(lt_setup *s)
+{
+    lt_dataset_close(s->train);
+    lt_dataset_close(s->val);
+    lt_tokenizer_free(s->tokenizer);
+    lt_buf_release(&s->tokenizer_json);
+    *s = (lt_setup){ 0 };
+}
+
+lt_batcher_options lt_setup_batches(const lt_setup *s, uint64_t first_sample)
+{
+    return (lt_batcher_options){ .data = s->train,
+                                 .vocab_size = (uint32_t)s->config->model.dims.vocab_size,
+                                 .seq_len = (uint64_t)s->config->data.seq_len,
+                                 .seed = (uint64_t)s->config->training.seed,
+                                 .shuffle = s->config->data.shuffle,
+                                 .document_mask = s->config->data.document_masking,
+                                 .first_sample = first_sample,
+                                 .step_samples = s->step_samples,
+                                 .rank_samples = s->step_samples,
+                                 .depth = 3 };
+}

@@ -1,0 +1,58 @@
+# stages.mk - the stages that every recipe has: text -> tokens -> shards -> checkpoints -> model.
+#
+# A recipe sets CORPUS, TOKENIZER, SPLIT, OUT, CONFIG and SETTINGS (what goes to lt-train on top of
+# CONFIG) and includes this.  Each stage leaves a file in OUT; make goes on from the first that is
+# missing, and lt-train by itself from its newest checkpoint.  A stage that is done again replaces
+# its folder in OUT (--force), whole or not at all.  Binaries of this tree are built when
+# they are missing, GPU parts only where a GPU is.  A BIN of the caller's (BIN=folder/, or empty for
+# the PATH) is used as it is and nothing is built.
+ROOT := $(if $(filter %pipelines/,$(HERE)),$(HERE:%pipelines/=%),$(HERE)../)
+OWN  := $(and $(filter undefined,$(origin BIN)),$(wildcard $(ROOT)Makefile))
+BIN  ?= $(if $(OWN),$(ROOT)build/release/bin/)
+GPU  := $(wildcard /dev/nvidia0)
+JOBS  = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
+TOKENIZE := $(BIN)lt-tokenize
+SHARD    := $(BIN)lt-shard
+TRAIN    := $(BIN)lt-train
+MERGE    := $(BIN)lt-ckpt-merge
+BINARIES := $(if $(OWN),$(TOKENIZE) $(SHARD) $(TRAIN) $(MERGE))
+
+# One GPU or CPU process a rank; HOSTS=a:8,b:8 spreads them.
+LAUNCH = $(if $(filter-out 1,$(RANKS)),mpirun -n $(RANKS) $(if $(HOSTS),--host $(HOSTS)))
+PATHS  = --data.train=$(OUT)/data/train.manifest --data.val=$(OUT)/data/val.manifest \
+         --checkpoint.dir=$(OUT)/checkpoints --logging.dir=$(OUT)/logs
+
+all: merge
+tokens: $(OUT)/corpus.tok
+shards: $(OUT)/data/train.manifest
+train:  $(OUT)/last-checkpoint
+merge:  $(OUT)/model/config.json
+
+ifneq ($(BINARIES),)
+$(BINARIES) &:
+	$(MAKE) --no-print-directory -C $(or $(ROOT),.) $(JOBS) all $(if $(GPU),,CUDA=0)
+endif
+
+$(OUT)/corpus.tok: $(CORPUS) $(filter %.json,$(TOKENIZER)) | $(BINARIES)
+	@mkdir -p $(@D)
+	$(TOKENIZE) --tokenizer $(TOKENIZER) $(CORPUS) -o $@
+
+$(OUT)/data/train.manifest: $(OUT)/corpus.tok | $(BINARIES)
+	$(SHARD) --force --out $(@D) --split $(SPLIT) $<
+
+# Rewritten only when the settings change: more STEPS, and the training goes on.
+$(OUT)/settings: FORCE
+	@mkdir -p $(@D)
+	@echo '$(SETTINGS)' | cmp -s - $@ || echo '$(SETTINGS)' >$@
+
+$(OUT)/last-checkpoint: $(CONFIG) $(OUT)/settings $(OUT)/data/train.manifest | $(BINARIES)
+	$(LAUNCH) $(TRAIN) $(CONFIG) $(SETTINGS) $(PATHS)
+	@ls -d $(OUT)/checkpoints/step-???????? | tail -n 1 >$@.tmp
+	@mv $@.tmp $@
+
+$(OUT)/model/config.json: $(OUT)/last-checkpoint | $(BINARIES)
+	$(MERGE) --force $$(cat $<) -o $(@D)
+
+.DELETE_ON_ERROR:
+.PHONY: all tokens shards train merge FORCE

@@ -1,0 +1,303 @@
+/* A checkpoint as a tensor space: ranges from any layout, and every damage named. */
+#include "ckpt_fixture.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+LT_TEST(checkpoint_round_trip)
+{
+    char dir[512];
+    lt_ckpt *c = NULL;
+    fixture f;
+    char *path = NULL;
+
+    fixture_init(&f, 100, 0, 1);
+    LT_CHECK_OK(lt_ckpt_save(fixture_dir(dir, "round"), &f.rq, &path));
+    LT_CHECK_STR(lt_path_base(path), "step-00000100");
+    LT_CHECK_OK(fixture_read(path, 100));
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    LT_CHECK_INT(lt_ckpt_manifest(c)->step.samples, 800);
+    LT_CHECK_INT(lt_ckpt_manifest(c)->step.tokens, 51200);
+    LT_CHECK_STR(lt_ckpt_manifest(c)->step.run_id, "test-run");
+    LT_CHECK(lt_ckpt_has_group(c, "exp_avg") && !lt_ckpt_has_group(c, "master"));
+    LT_CHECK(lt_ckpt_has_blob(c, "state.json") &&
+             !lt_ckpt_has_blob(c, "weights-00000.safetensors"));
+    LT_CHECK_OK(lt_ckpt_verify(c, NULL));
+    LT_CHECK_OK(lt_ckpt_check(c, fix_tensors, FIX_TENSORS));
+    lt_ckpt_close(c);
+    free(path);
+}
+
+LT_TEST(checkpoint_reads_any_range_of_any_world)
+{
+    for (uint32_t world = 1; world <= 11; world += 2) {
+        char dir[512], path[600];
+        lt_ckpt *c = NULL;
+        float got[FIX_MOST];
+
+        snprintf(path, sizeof path, "world-%u", world);
+        LT_CHECK_OK(fixture_save_world(fixture_dir(dir, path), 3, world));
+        snprintf(path, sizeof path, "%s/step-00000003/", dir);
+        LT_CHECK_OK(fixture_read(path, 3));
+        LT_CHECK_OK(lt_ckpt_open(&c, path));
+        LT_CHECK_OK(lt_ckpt_verify(c, NULL));
+        for (uint64_t first = 0; first <= 35; first++)
+            for (uint64_t n = 0; first + n <= 35; n++) {
+                LT_CHECK_OK(lt_ckpt_read(c, "exp_avg", fix_tensors[0].name, first, n, got, LT_F32));
+                for (uint64_t i = 0; i < n; i++)
+                    LT_CHECK(got[i] == fixture_value(1, 0, first + i, 3));
+            }
+        lt_ckpt_close(c);
+    }
+}
+
+LT_TEST(checkpoint_converts_while_reading)
+{
+    static const uint16_t bf16[4] = { 0x3f80, 0xc000, 0x4049, 0x0000 };
+    const lt_ckpt_tensor t = { "w", LT_BF16, 1, { 4, 0 }, LT_HF_LINEAR, true };
+    const lt_ckpt_slice s = { LT_CKPT_WEIGHTS, "w", LT_BF16, 0, 4, bf16 };
+    const lt_ckpt_save_request rq = { .step = { 1, 0, 0, "r" },
+                                      .tensors = &t,
+                                      .n_tensors = 1,
+                                      .slices = &s,
+                                      .n_slices = 1,
+                                      .world = 1 };
+    char dir[512], *path = NULL;
+    lt_ckpt *c = NULL;
+    float got[4];
+    uint16_t raw[4];
+
+    LT_CHECK_OK(lt_ckpt_save(fixture_dir(dir, "convert"), &rq, &path));
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    LT_CHECK_OK(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "w", 0, 4, got, LT_F32));
+    LT_CHECK(got[0] == 1 && got[1] == -2 && got[2] == 3.140625f && got[3] == 0);
+    LT_CHECK_OK(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "w", 1, 3, raw, LT_BF16));
+    LT_CHECK(memcmp(raw, bf16 + 1, 6) == 0);
+    lt_ckpt_close(c);
+    free(path);
+}
+
+LT_TEST(checkpoint_read_says_what_is_not_there)
+{
+    char dir[512], path[600];
+    lt_ckpt *c = NULL;
+    float got[FIX_MOST];
+
+    LT_CHECK_OK(fixture_save(fixture_dir(dir, "absent"), 1));
+    snprintf(path, sizeof path, "%s/step-00000001", dir);
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    LT_CHECK_FAILS(lt_ckpt_read(c, "weights", "nope", 0, 1, got, LT_F32), LT_ENOENT,
+                   "no tensor nope");
+    LT_CHECK_FAILS(lt_ckpt_read(c, "master", "wte.weight", 0, 1, got, LT_F32), LT_ENOENT,
+                   "group master does not hold tensor wte.weight");
+    LT_CHECK_FAILS(lt_ckpt_read(c, "weights", "wte.weight", 20, 5, got, LT_F32), LT_EMISMATCH,
+                   "it has 24");
+    LT_CHECK_FAILS(lt_ckpt_read(c, "weights", "wte.weight", UINT64_MAX, 2, got, LT_F32),
+                   LT_EMISMATCH, "it has 24");
+    lt_ckpt_close(c);
+}
+
+LT_TEST(checkpoint_check_names_what_differs)
+{
+    char dir[512], path[600];
+    lt_ckpt *c = NULL;
+    lt_ckpt_tensor t[4];
+
+    LT_CHECK_OK(fixture_save(fixture_dir(dir, "check"), 1));
+    snprintf(path, sizeof path, "%s/step-00000001", dir);
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    memcpy(t, fix_tensors, sizeof fix_tensors);
+    t[3] = (lt_ckpt_tensor){ "extra", LT_F32, 1, { 1, 0 }, LT_HF_LINEAR, true };
+    LT_CHECK_FAILS(lt_ckpt_check(c, t, 4), LT_EMISMATCH, "tensor extra is missing");
+    LT_CHECK_FAILS(lt_ckpt_check(c, t, 2), LT_EMISMATCH, "tensor ln_f.bias does not belong");
+    t[1].dims[0] = 8;
+    LT_CHECK_FAILS(lt_ckpt_check(c, t, 3), LT_EMISMATCH,
+                   "tensor wte.weight: expected shape [8, 4], found [6, 4]");
+    lt_ckpt_close(c);
+}
+
+/* Holes and overlaps between ranks are found before the commit; nothing is left behind. */
+LT_TEST(checkpoint_save_refuses_incomplete_slices)
+{
+    char dir[512];
+    fixture f;
+
+    fixture_dir(dir, "holes");
+    fixture_init(&f, 5, 0, 1);
+    f.slices[1].count--;
+    LT_CHECK_FAILS(lt_ckpt_save(dir, &f.rq, NULL), LT_EFORMAT,
+                   "tensor wte.weight: slices meet up to element 23 of 24");
+    fixture_init(&f, 5, 0, 1);
+    f.slices[0].first = 1;
+    f.slices[0].count--;
+    LT_CHECK_FAILS(lt_ckpt_save(dir, &f.rq, NULL), LT_EFORMAT, "up to element 0 of 35");
+    fixture_init(&f, 5, 0, 1);
+    f.slices[0].first = 3;
+    LT_CHECK_FAILS(lt_ckpt_save(dir, &f.rq, NULL), LT_EFORMAT, "the tensor has 35");
+    fixture_init(&f, 5, 0, 1);
+    f.rq.n_slices = 2;
+    LT_CHECK_FAILS(lt_ckpt_save(dir, &f.rq, NULL), LT_EFORMAT, "weights holds 2 of 3 tensors");
+    fixture_init(&f, 5, 0, 1);
+    f.slices[0].name = "unknown";
+    LT_CHECK_FAILS(lt_ckpt_save(dir, &f.rq, NULL), LT_EMISMATCH, "slice of unknown");
+    LT_CHECK(rmdir(dir) == 0); /* empty: no temporary folder */
+}
+
+LT_TEST(checkpoint_replaces_a_step_of_the_same_name)
+{
+    char dir[512], path[600];
+
+    LT_CHECK_OK(fixture_save(fixture_dir(dir, "again"), 7));
+    LT_CHECK_OK(fixture_save_world(dir, 7, 2));
+    snprintf(path, sizeof path, "%s/step-00000007", dir);
+    LT_CHECK_OK(fixture_read(path, 7));
+    LT_CHECK_OK(lt_remove_tree(path));
+    LT_CHECK(rmdir(dir) == 0);
+}
+
+/* ---- damage ---- */
+
+static const char *const files[] = { "MANIFEST",
+                                     "weights-00000.safetensors",
+                                     "exp_avg-00000.safetensors",
+                                     "exp_avg_sq-00000.safetensors",
+                                     "config.json",
+                                     "state.json" };
+
+/* Opens and verifies; the sentence must name the file. */
+static lt_err open_and_verify(const char *path)
+{
+    lt_ckpt *c = NULL;
+    lt_err err;
+
+    LT_TRY(err = lt_ckpt_open(&c, path));
+    LT_TRY(err = lt_ckpt_verify(c, NULL));
+fail:
+    lt_ckpt_close(c);
+    return err;
+}
+
+/* Overwrites in place, without the atomic writer: this is the damage. */
+static bool overwrite(const char *path, const void *data, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+    bool ok = f && fwrite(data, 1, n, f) == n;
+
+    return f && fclose(f) == 0 && ok;
+}
+
+LT_TEST(checkpoint_names_every_flipped_byte)
+{
+    char dir[512], path[600], file[700];
+
+    LT_CHECK_OK(fixture_save(fixture_dir(dir, "flip"), 2));
+    snprintf(path, sizeof path, "%s/step-00000002", dir);
+    for (size_t k = 0; k < LT_COUNT(files); k++) {
+        lt_buf b = { 0 };
+
+        snprintf(file, sizeof file, "%s/%s", path, files[k]);
+        LT_CHECK_OK(lt_file_read_all(&b, file, 1 << 20));
+        for (size_t i = 0; i < b.size; i++) {
+            b.data[i] ^= (char)(1 << i % 8);
+            LT_CHECK(overwrite(file, b.data, b.size));
+            LT_CHECK_FAILS(open_and_verify(path), LT_EFORMAT, files[k]);
+            LT_CHECK(fixture_read(path, 2) == LT_EFORMAT); /* never a wrong number */
+            b.data[i] ^= (char)(1 << i % 8);
+        }
+        LT_CHECK(overwrite(file, b.data, b.size));
+        lt_buf_release(&b);
+    }
+    LT_CHECK_OK(fixture_read(path, 2));
+}
+
+LT_TEST(checkpoint_names_every_truncation)
+{
+    char dir[512], path[600], file[700];
+
+    LT_CHECK_OK(fixture_save(fixture_dir(dir, "cut"), 2));
+    snprintf(path, sizeof path, "%s/step-00000002", dir);
+    for (size_t k = 0; k < LT_COUNT(files); k++) {
+        lt_buf b = { 0 };
+
+        snprintf(file, sizeof file, "%s/%s", path, files[k]);
+        LT_CHECK_OK(lt_file_read_all(&b, file, 1 << 20));
+        for (size_t n = b.size; n-- > 0;) {
+            LT_CHECK(truncate(file, (off_t)n) == 0);
+            LT_CHECK_FAILS(open_and_verify(path), LT_EFORMAT, files[k]);
+        }
+        LT_CHECK(unlink(file) == 0);
+        LT_CHECK(open_and_verify(path) == (k == 0 ? LT_ENOENT : LT_EFORMAT));
+        LT_CHECK(strstr(lt_err_text(), files[k]));
+        lt_buf_append(&b, "x", 1);
+        LT_CHECK(overwrite(file, b.data, b.size));
+        LT_CHECK_FAILS(open_and_verify(path), LT_EFORMAT, files[k]);
+        LT_CHECK(overwrite(file, b.data, b.size - 1));
+        lt_buf_release(&b);
+    }
+    LT_CHECK_OK(fixture_read(path, 2));
+}
+
+/* Same names, same sizes, other contents: between ranks, steps and runs. */
+LT_TEST(checkpoint_names_swapped_files)
+{
+    char dir[512], a[600], b[600];
+
+    LT_CHECK_OK(fixture_save_world(fixture_dir(dir, "swap"), 2, 3));
+    LT_CHECK_OK(fixture_save_world(dir, 3, 3));
+    snprintf(a, sizeof a, "%s/step-00000002/weights-00000.safetensors", dir);
+    snprintf(b, sizeof b, "%s/step-00000003/weights-00000.safetensors", dir);
+    LT_CHECK(renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0);
+    snprintf(a, sizeof a, "%s/step-00000002", dir);
+    LT_CHECK_FAILS(open_and_verify(a), LT_EFORMAT, "weights-00000.safetensors: damaged in block 0");
+    snprintf(a, sizeof a, "%s/step-00000003/exp_avg-00000.safetensors", dir);
+    snprintf(b, sizeof b, "%s/step-00000003/exp_avg_sq-00000.safetensors", dir);
+    LT_CHECK(renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0);
+    snprintf(a, sizeof a, "%s/step-00000003", dir);
+    LT_CHECK(open_and_verify(a) == LT_EFORMAT);
+}
+
+/* More than one block: the sentence says which, and what lies there. */
+LT_TEST(checkpoint_names_block_offset_and_tensor)
+{
+    enum { N = 3 << 20 }; /* 12 MiB of fp32 in two tensors */
+    const lt_ckpt_tensor t[2] = { { "first", LT_F32, 1, { N / 2, 0 }, LT_HF_LINEAR, true },
+                                  { "second", LT_F32, 1, { N / 2, 0 }, LT_HF_LINEAR, true } };
+    float *data = lt_new_array0(N, sizeof *data), one;
+    const lt_ckpt_slice s[2] = { { LT_CKPT_WEIGHTS, "first", LT_F32, 0, N / 2, data },
+                                 { LT_CKPT_WEIGHTS, "second", LT_F32, 0, N / 2, data + N / 2 } };
+    const lt_ckpt_save_request rq = { .step = { 9, 0, 0, "r" },
+                                      .tensors = t,
+                                      .n_tensors = 2,
+                                      .slices = s,
+                                      .n_slices = 2,
+                                      .world = 1 };
+    char dir[512], file[700], *path = NULL;
+    lt_ckpt *c = NULL;
+    FILE *f;
+
+    for (size_t i = 0; i < N; i++)
+        data[i] = (float)i;
+    LT_CHECK_OK(lt_ckpt_save(fixture_dir(dir, "blocks"), &rq, &path));
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    LT_CHECK_OK(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "second", N / 2 - 1, 1, &one, LT_F32));
+    LT_CHECK(one == N - 1);
+    lt_ckpt_close(c);
+    snprintf(file, sizeof file, "%s/weights-00000.safetensors", path);
+    f = fopen(file, "r+b");
+    LT_CHECK(f && fseek(f, 9 << 20, SEEK_SET) == 0 && fputc(0x55, f) == 0x55 && fclose(f) == 0);
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    LT_CHECK_FAILS(lt_ckpt_verify(c, NULL), LT_EFORMAT,
+                   "weights-00000.safetensors: damaged in block 2 (bytes 8388608 to 12582911, "
+                   "holding tensor second)");
+    /* Reads that do not touch the block go on; one that does fails, also the second time. */
+    LT_CHECK_OK(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "first", 0, N / 2, data, LT_F32));
+    LT_CHECK(data[77] == 77);
+    for (int k = 0; k < 2; k++)
+        LT_CHECK_FAILS(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "second", N / 4, 1, &one, LT_F32),
+                       LT_EFORMAT, "block 2");
+    LT_CHECK_FAILS(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "second", 0, N / 2, data, LT_F32), LT_EFORMAT,
+                   "block 2");
+    lt_ckpt_close(c);
+    free(path);
+    free(data);
+}

@@ -1,0 +1,64 @@
+/* tokenize_output.c - stdout, or a file that appears when whole. */
+#include "tokenize_output.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+lt_err tokenize_output_open(tokenize_output *o, const char *path, bool is_binary)
+{
+    struct stat st;
+
+    *o = (tokenize_output){ .fd = STDOUT_FILENO, .name = "standard output" };
+    if (!path || strcmp(path, "-") == 0) {
+        if (is_binary && isatty(STDOUT_FILENO))
+            return lt_fail(LT_EUSAGE, "a token stream is binary: give -o FILE or pipe it on "
+                                      "(--ids writes text)");
+        return LT_OK;
+    }
+    o->name = o->path = path;
+    if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
+        o->temporary = lt_asprintf("%s.tmp.%ld", path, (long)getpid());
+    o->fd = open(o->temporary ? o->temporary : path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (o->fd < 0) {
+        free(o->temporary);
+        *o = (tokenize_output){ .fd = -1 };
+        return lt_fail(LT_EIO, "%s: %s", path, strerror(errno));
+    }
+    return LT_OK;
+}
+
+lt_err tokenize_output_commit(tokenize_output *o)
+{
+    int fd = o->fd;
+    lt_err err;
+
+    if (!o->path)
+        return LT_OK;
+    if (o->temporary && fsync(fd) != 0)
+        return lt_fail(LT_EIO, "%s: fsync: %s", o->name, strerror(errno));
+    o->fd = -1;
+    if (close(fd) != 0)
+        return lt_fail(LT_EIO, "%s: %s", o->name, strerror(errno));
+    if (o->temporary)
+        LT_TRY(err = lt_rename_sync(o->temporary, o->path));
+    free(o->temporary);
+    *o = (tokenize_output){ .fd = -1 };
+    return LT_OK;
+fail:
+    return err;
+}
+
+void tokenize_output_abort(tokenize_output *o)
+{
+    if (o->path && o->fd >= 0)
+        close(o->fd);
+    if (o->temporary)
+        unlink(o->temporary);
+    free(o->temporary);
+    *o = (tokenize_output){ .fd = -1 };
+}
