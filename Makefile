@@ -41,7 +41,7 @@ PULL := $(if $(filter device,$(ROOMS)),$(ISAS:%=-Wl,-u,lt_cpu_kernels_%))
 LDFLAGS_ALL = -pthread $(PULL) $(if $(filter release,$(FLAVOUR)),$(LINK),$(LINK_$(FLAVOUR))) $(LDFLAGS)
 
 # STATIC=1 links what a bare GPU machine lacks into the binaries.
-LDLIBS := $(if $(STATIC),-l:libyaml.a -l:libjansson.a -l:libzstd.a -l:libopenblas.a,-lyaml -ljansson -lzstd -lopenblas) \
+LDLIBS := $(if $(STATIC),-l:libyaml.a -l:libjansson.a -l:libzstd.a -l:libz.a -lopenblas,-lyaml -ljansson -lzstd -lopenblas) \
           -lz -lm -ldl -lrt
 
 # CUDA: with nvcc the kernels are built in, else cuda_absent.c says so at run time.
