@@ -2,6 +2,7 @@
 #include "batch/dataset.h"
 
 #include "base/file.h"
+#include "shard/shard_folder.h"
 #include "shard/shard_verify.h"
 
 #include <math.h>
@@ -104,6 +105,16 @@ const lt_shard_manifest *lt_dataset_manifest(const lt_dataset *d)
 const char *lt_dataset_path(const lt_dataset *d)
 {
     return d->path;
+}
+
+char *lt_dataset_tokenizer_path(const lt_dataset *d)
+{
+    int dir = (int)(lt_path_base(d->path) - d->path);
+    char *beside = lt_asprintf("%.*stokenizer.json", dir, d->path);
+    char *real = lt_shard_folder_resolve(beside);
+
+    free(beside);
+    return real;
 }
 
 uint64_t lt_dataset_tokens(const lt_dataset *d)

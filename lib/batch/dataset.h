@@ -20,6 +20,7 @@ void lt_dataset_close(lt_dataset *d); /* NULL is fine */
 
 const lt_shard_manifest *lt_dataset_manifest(const lt_dataset *d); /* counts, tokenizer, id */
 const char *lt_dataset_path(const lt_dataset *d);
+char *lt_dataset_tokenizer_path(const lt_dataset *d); /* tokenizer.json beside it; free() */
 uint64_t lt_dataset_tokens(const lt_dataset *d);
 bool lt_dataset_has_documents(const lt_dataset *d); /* false: ends of documents are not recorded */
 

@@ -7,8 +7,8 @@
 static const char head[] =
     "# Configuration\n"
     "\n"
-    "Generated from the option table in `lib/config/`: `LT_REGENERATE=1 .../test_config_print`\n"
-    "rewrites this page, `make check` compares.\n"
+    "Generated from the option table in `lib/config/` by `lt-train --config-docs`; `make check`\n"
+    "compares.\n"
     "\n"
     "`lt-train CONFIG.yaml [--section.key=value ...]`: a default gives way to the file, the file\n"
     "to the command line. `lt-train CONFIG.yaml --print-config` shows every effective value and\n"

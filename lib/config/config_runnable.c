@@ -43,7 +43,6 @@ static lt_err fail_limit(const lt_config *c, const char *key, const char *value,
 
 lt_err lt_config_check_runnable(const lt_config *c)
 {
-    static const char momentum[] = "deepspeed.scheduler.params.cycle_momentum";
     lt_buf value = { 0 };
     lt_err err = LT_OK;
 
@@ -56,8 +55,6 @@ lt_err lt_config_check_runnable(const lt_config *c)
         if (!is_built(limits[i].built, LT_COUNT(limits[i].built), lt_buf_cstr(&value)))
             LT_TRY(err = fail_limit(c, limits[i].key, lt_buf_cstr(&value), limits[i].sentence));
     }
-    if (c->training.lr_schedule == LT_SCHEDULE_ONE_CYCLE && c->deepspeed.scheduler.cycle_momentum)
-        err = fail_limit(c, momentum, "true", "this build cycles the learning rate only");
 fail:
     lt_buf_release(&value);
     return err;

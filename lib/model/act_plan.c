@@ -95,7 +95,7 @@ lt_tensor lt_act_define(lt_act_plan *p, int slot, lt_dtype dtype, int64_t rows, 
     l = &p->lives[p->next];
     /* A later run may have fewer rows than were planned (generation; a vector has one element a
      * row), never another shape or order. */
-    LT_BUG_ON(l->slot != slot || l->dtype != dtype || (l->cols != cols && rows != 1));
+    LT_BUG_ON(l->slot != slot || l->dtype != dtype || (l->cols != cols && l->rows != 1));
     LT_BUG_ON(rows > l->rows || cols > l->cols);
     p->current[slot] = (int)p->next++;
     return tensor_of(p, l, rows, cols);

@@ -117,7 +117,7 @@ static void through_cache(lt_model *m, int layer, lt_attention *a)
 static void inner_forward(lt_model *m, int layer)
 {
     const lt_model_config *c = &m->config;
-    lt_tensor qkv, att, lse = lt_absent(), proj;
+    lt_tensor qkv, att, lse = lt_absent(), proj, fc = lt_absent();
     lt_attention a;
 
     qkv = define(m, layer, S_QKV, (c->n_head + 2 * c->n_kv_head) * c->head_dim);
@@ -132,7 +132,9 @@ static void inner_forward(lt_model *m, int layer)
     proj = define_common(m, S_BRANCH, c->n_embd);
     linear(m, proj, use(m, layer, S_ATT), LT_ROLE_ATTPROJ_WEIGHT, LT_ROLE_ATTPROJ_BIAS, layer);
     norm(m, layer, S_MID, use(m, layer, S_INPUT), common(m, S_BRANCH));
-    m->dev->ops->matmul(m->dev, &(lt_matmul){ .aux = m->keep ? define(m, layer, S_FC, c->n_inner) : lt_absent(),
+    if (m->keep)
+        fc = define(m, layer, S_FC, c->n_inner);
+    m->dev->ops->matmul(m->dev, &(lt_matmul){ .aux = fc,
                                               .d = define(m, layer, S_FCACT, c->n_inner),
                                               .a = use(m, layer, S_NORM2),
                                               .b = lt_model_param(m, LT_ROLE_FC_WEIGHT, layer),

@@ -56,7 +56,22 @@ static lt_tensor rows_in_use(lt_model *m, int slot)
     return lt_rows(lt_act_use(m->plan, slot), 0, run_rows(m));
 }
 
-/* Embeddings and all blocks, then S_FINAL_NORM. */
+/* The head reads the token embedding too when they are tied. */
+static void acquire_head(lt_model *m)
+{
+    m->access->acquire(m->access, head_unit(m));
+    if (m->config.tied)
+        m->access->acquire(m->access, 0);
+}
+
+static void release_head(lt_model *m)
+{
+    m->access->release(m->access, head_unit(m));
+    if (m->config.tied)
+        m->access->release(m->access, 0);
+}
+
+/* Embeddings and all blocks, then S_FINAL_NORM; the head stays acquired. */
 static void forward(lt_model *m)
 {
     lt_residual_norm n = { .kind = m->config.norm, .eps = (float)m->config.norm_eps };
@@ -70,7 +85,7 @@ static void forward(lt_model *m)
     m->access->release(m->access, 0);
     for (int layer = 0; layer <= last; layer++)
         lt_block_forward(m, layer);
-    m->access->acquire(m->access, head_unit(m));
+    acquire_head(m);
     n.x = rows_in_use(m, block_slot_of(last, S_MID));
     n.branch = rows_in_use(m, S_BRANCH);
     n.resid = lt_act_define(m->plan, S_FINAL, m->shape.act, r, c);
@@ -122,7 +137,7 @@ static void backward(lt_model *m, bool add)
                                             .kind = m->config.norm,
                                             .add = add });
     m->access->grads_done(m->access, head_unit(m));
-    m->access->release(m->access, head_unit(m));
+    release_head(m);
     for (int layer = (int)m->config.n_layer - 1; layer >= 0; layer--)
         lt_block_backward(m, layer, add);
     m->access->acquire(m->access, 0);
@@ -164,7 +179,7 @@ void lt_model_evaluate(lt_model *m, const lt_model_batch *batch, lt_tensor losse
     begin(m, LT_USE_EVALUATE, batch, m->shape.n_batch, m->shape.seq, 0);
     forward(m);
     head_loss(m, losses, NULL, false, false);
-    m->access->release(m->access, head_unit(m));
+    release_head(m);
 }
 
 static void logits_of(lt_model *m, lt_tensor logits, lt_tensor x)
@@ -173,7 +188,7 @@ static void logits_of(lt_model *m, lt_tensor logits, lt_tensor x)
                                               .a = x,
                                               .b = lt_model_param(m, head_role(m), -1),
                                               .trans_b = true });
-    m->access->release(m->access, head_unit(m));
+    release_head(m);
 }
 
 void lt_model_logits(lt_model *m, const lt_model_batch *batch, lt_tensor logits)

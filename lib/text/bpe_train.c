@@ -169,8 +169,7 @@ fail:
     return err;
 }
 
-lt_err lt_bpe_train(lt_tokenizer **out, const lt_word_counts *words,
-                    const lt_bpe_train_options *o)
+lt_err lt_bpe_train(lt_tokenizer **out, const lt_word_counts *words, const lt_bpe_train_options *o)
 {
     trainer t = { .words = words, .made = lt_new0(sizeof *t.made) };
     uint32_t byte_id[256];

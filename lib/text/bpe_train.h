@@ -10,9 +10,9 @@
 #include "text/word_count.h"
 
 typedef struct lt_bpe_train_options {
-    int64_t vocab_size;           /* at least 256 + n_specials; fewer come out when pairs run out */
-    int64_t min_frequency;        /* of a pair that is merged; at least 1 */
-    const char *const *specials;  /* borrowed */
+    int64_t vocab_size;          /* at least 256 + n_specials; fewer come out when pairs run out */
+    int64_t min_frequency;       /* of a pair that is merged; at least 1 */
+    const char *const *specials; /* borrowed */
     size_t n_specials;
     void (*progress)(int64_t n_ids, int64_t vocab_size); /* now and then; may be NULL */
 } lt_bpe_train_options;

@@ -91,9 +91,9 @@ static lt_err give_lines(walk *w, const lt_part *part, const char *text)
             lt_buf *out = &w->scratch->line;
 
             lt_buf_clear(out);
-            why = n > LT_JSONL_LINE_MAX ? "the line is longer than 32 MiB"
-                                        : lt_jsonl_field(at, n, w->options->field, out,
-                                                         &w->counts->replaced);
+            why = n > LT_JSONL_LINE_MAX
+                      ? "the line is longer than 32 MiB"
+                      : lt_jsonl_field(at, n, w->options->field, out, &w->counts->replaced);
             err = why ? bad_line(w, part, line, why)
                       : give_text(w, part, line, lt_buf_cstr(out), out->size, true, true);
         }

@@ -35,8 +35,8 @@ void lt_chunk_release(lt_chunk *c)
     *c = (lt_chunk){ 0 };
 }
 
-lt_chunker *lt_chunker_new(const lt_input_list *inputs, const char *separator, size_t separator_size,
-                           size_t target)
+lt_chunker *lt_chunker_new(const lt_input_list *inputs, const char *separator,
+                           size_t separator_size, size_t target)
 {
     lt_chunker *c = lt_new0(sizeof *c);
 
@@ -69,8 +69,12 @@ static lt_part *give(lt_chunker *c, lt_part_kind kind, size_t end)
 
     lt_array_reserve(&k->parts, &k->capacity, k->n_parts + 1, sizeof *k->parts);
     part = &k->parts[k->n_parts++];
-    *part = (lt_part){ .kind = kind, .begin = c->begin, .end = end, .input = c->input,
-                       .offset = c->offset, .line = c->line };
+    *part = (lt_part){ .kind = kind,
+                       .begin = c->begin,
+                       .end = end,
+                       .input = c->input,
+                       .offset = c->offset,
+                       .line = c->line };
     c->offset += end - c->begin;
     c->begin = end;
     return part;

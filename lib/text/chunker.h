@@ -20,10 +20,10 @@ typedef enum lt_part_kind {
 
 typedef struct lt_part {
     lt_part_kind kind;
-    size_t begin, end; /* in lt_chunk.text */
-    uint32_t input;    /* index into the input list */
-    uint64_t offset;   /* of begin in the (inflated) input */
-    uint64_t line;     /* LINES, LONG_LINE: number of the first line, from 1 */
+    size_t begin, end;                   /* in lt_chunk.text */
+    uint32_t input;                      /* index into the input list */
+    uint64_t offset;                     /* of begin in the (inflated) input */
+    uint64_t line;                       /* LINES, LONG_LINE: number of the first line, from 1 */
     bool starts_document, ends_document; /* TEXT */
 } lt_part;
 
@@ -38,8 +38,8 @@ typedef struct lt_chunker lt_chunker;
 
 /* Documents of text inputs are separated by `separator` (bytes, not kept; n = 0: a file is one
  * document); an empty stretch between two separators is none.  All arguments are borrowed. */
-lt_chunker *lt_chunker_new(const lt_input_list *inputs, const char *separator, size_t separator_size,
-                           size_t target);
+lt_chunker *lt_chunker_new(const lt_input_list *inputs, const char *separator,
+                           size_t separator_size, size_t target);
 void lt_chunker_free(lt_chunker *c); /* NULL is fine */
 
 /* The next chunk in *out (reused); no parts: the inputs have ended. */

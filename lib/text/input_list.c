@@ -50,8 +50,7 @@ static bool is_jsonl_name(const char *name)
 static void add_file(lt_input_list *list, const char *path, bool all_jsonl, const struct stat *st)
 {
     lt_array_reserve(&list->items, &list->capacity, list->n + 1, sizeof *list->items);
-    list->items[list->n++] =
-        (lt_input){ lt_strdup(path), all_jsonl || is_jsonl_name(path) };
+    list->items[list->n++] = (lt_input){ lt_strdup(path), all_jsonl || is_jsonl_name(path) };
     if (st && S_ISREG(st->st_mode))
         list->bytes += (uint64_t)st->st_size;
     else

@@ -12,7 +12,7 @@ typedef struct lt_input {
 typedef struct lt_input_list {
     lt_input *items;
     size_t n, capacity;
-    uint64_t bytes;  /* of all files on disk */
+    uint64_t bytes;   /* of all files on disk */
     bool bytes_known; /* false once stdin or a pipe is among them */
 } lt_input_list;
 

@@ -205,8 +205,7 @@ static bool skip_value(scanner *s)
         if (depth > 0) {
             if (!take(s, ',', "expected a comma or a closing bracket"))
                 return false;
-            if (closer[depth - 1] == '}' &&
-                !(string(s, NULL) && take(s, ':', "expected a colon")))
+            if (closer[depth - 1] == '}' && !(string(s, NULL) && take(s, ':', "expected a colon")))
                 return false;
         }
     } while (depth > 0);

@@ -135,7 +135,8 @@ static void merge_rank(lt_long_merge *m, uint32_t rank, uint32_t n)
         }
         while (at > 0 && m->symbol[at - 1] == merge->left)
             at -= size;
-        while (at + size < n && m->symbol[at] == merge->left && m->symbol[at + size] == merge->left) {
+        while (at + size < n && m->symbol[at] == merge->left &&
+               m->symbol[at + size] == merge->left) {
             merge_pair(m, at, merge, n);
             at += 2 * size;
         }

@@ -27,8 +27,8 @@ static bool is_monotone(const lt_merge_table *t, uint32_t n_ids)
     for (size_t r = 0; r < t->n; r++)
         made_at[t->merges[r].result] = (int64_t)r;
     for (size_t r = 0; r < t->n; r++)
-        monotone &= made_at[t->merges[r].left] < (int64_t)r &&
-                    made_at[t->merges[r].right] < (int64_t)r;
+        monotone &=
+            made_at[t->merges[r].left] < (int64_t)r && made_at[t->merges[r].right] < (int64_t)r;
     free(made_at);
     return monotone;
 }

@@ -7,11 +7,17 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { OTHER = LT_CHAR_OTHER, LETTER = LT_CHAR_LETTER, NUMBER = LT_CHAR_NUMBER, SPACE = LT_CHAR_SPACE, WIDE = 4 };
+enum {
+    OTHER = LT_CHAR_OTHER,
+    LETTER = LT_CHAR_LETTER,
+    NUMBER = LT_CHAR_NUMBER,
+    SPACE = LT_CHAR_SPACE,
+    WIDE = 4
+};
 
 static const uint8_t byte_class[256] = {
-    ['\t'] = SPACE, ['\n'] = SPACE, ['\v'] = SPACE, ['\f'] = SPACE,
-    ['\r'] = SPACE, [' '] = SPACE, ['0' ... '9'] = NUMBER, ['A' ... 'Z'] = LETTER,
+    ['\t'] = SPACE,         ['\n'] = SPACE,         ['\v'] = SPACE,         ['\f'] = SPACE,
+    ['\r'] = SPACE,         [' '] = SPACE,          ['0' ... '9'] = NUMBER, ['A' ... 'Z'] = LETTER,
     ['a' ... 'z'] = LETTER, [0x80 ... 0xff] = WIDE,
 };
 

@@ -128,9 +128,9 @@ lt_err lt_tokenizer_open(lt_tokenizer **out, const char *name)
     if (strcmp(name, "gpt2") == 0)
         return lt_tokenizer_open_gpt2(out);
     if (!lt_path_exists(name))
-        return lt_fail(LT_ENOENT,
-                       "tokenizer \"%s\": no such file or folder, and the only built-in one is gpt2",
-                       name);
+        return lt_fail(
+            LT_ENOENT,
+            "tokenizer \"%s\": no such file or folder, and the only built-in one is gpt2", name);
     if (!lt_is_dir(name))
         return open_json(out, name);
     path = lt_path_join(name, "tokenizer.json");

@@ -66,8 +66,7 @@ static lt_err read_merges(lt_merge_list *list, const lt_vocab *v, const char *pa
 
         if (n > 0 && line[n - 1] == '\r')
             n--;
-        if (n > 0 && !is_comment &&
-            (err = read_merge_line(list, v, line, n, part)) != LT_OK) {
+        if (n > 0 && !is_comment && (err = read_merge_line(list, v, line, n, part)) != LT_OK) {
             lt_fail_in("%s:%zu", path, number);
             goto fail;
         }

@@ -170,9 +170,17 @@ static bool is_unset(const json_t *v)
 /* The options of the model that would change ids must be off. */
 static lt_err check_model(const json_t *model, const char *name)
 {
-    static const char *const known[] = { "type", "dropout", "unk_token", "continuing_subword_prefix",
-                                         "end_of_word_suffix", "fuse_unk", "byte_fallback",
-                                         "ignore_merges", "vocab", "merges", NULL };
+    static const char *const known[] = { "type",
+                                         "dropout",
+                                         "unk_token",
+                                         "continuing_subword_prefix",
+                                         "end_of_word_suffix",
+                                         "fuse_unk",
+                                         "byte_fallback",
+                                         "ignore_merges",
+                                         "vocab",
+                                         "merges",
+                                         NULL };
     static const char *const off[] = { "dropout", "continuing_subword_prefix", "end_of_word_suffix",
                                        "byte_fallback", "ignore_merges" };
     const char *type = json_string_value(json_object_get(model, "type"));
@@ -288,9 +296,10 @@ static lt_err read_merges(lt_merge_list *list, const lt_vocab *v, const json_t *
 
 static lt_err check_stages(const json_t *root, const char *name)
 {
-    static const char *const known[] = { "version", "truncation", "padding", "added_tokens",
-                                         "normalizer", "pre_tokenizer", "post_processor", "decoder",
-                                         "model", NULL };
+    static const char *const known[] = {
+        "version",       "truncation",     "padding", "added_tokens", "normalizer",
+        "pre_tokenizer", "post_processor", "decoder", "model",        NULL
+    };
     const char *decoder = type_of(json_object_get(root, "decoder"));
     lt_err err;
 

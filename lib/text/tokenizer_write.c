@@ -42,18 +42,19 @@ void lt_tokenizer_write_json(const lt_tokenizer *t, lt_buf *out)
     lt_buf_printf(out,
                   "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
     write_added_tokens(v, &scratch, out);
-    lt_buf_printf(out, "  \"normalizer\": null,\n"
-                       "  \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
-                       "\"trim_offsets\": true, \"use_regex\": true},\n"
-                       "  \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
-                       "\"trim_offsets\": false, \"use_regex\": true},\n"
-                       "  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
-                       "\"trim_offsets\": true, \"use_regex\": true},\n"
-                       "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n"
-                       "    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
-                       "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
-                       "    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n"
-                       "    \"vocab\": {");
+    lt_buf_printf(out,
+                  "  \"normalizer\": null,\n"
+                  "  \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
+                  "\"trim_offsets\": true, \"use_regex\": true},\n"
+                  "  \"post_processor\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
+                  "\"trim_offsets\": false, \"use_regex\": true},\n"
+                  "  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, "
+                  "\"trim_offsets\": true, \"use_regex\": true},\n"
+                  "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n"
+                  "    \"unk_token\": null,\n    \"continuing_subword_prefix\": null,\n"
+                  "    \"end_of_word_suffix\": null,\n    \"fuse_unk\": false,\n"
+                  "    \"byte_fallback\": false,\n    \"ignore_merges\": false,\n"
+                  "    \"vocab\": {");
     for (uint32_t id = 0; id < v->n_ids; id++) {
         if (v->tokens[id].kind == LT_TOKEN_HOLE)
             continue;

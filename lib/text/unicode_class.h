@@ -10,7 +10,12 @@
 
 #define LT_UNICODE_VERSION "16.0.0"
 
-typedef enum lt_char_class { LT_CHAR_OTHER, LT_CHAR_LETTER, LT_CHAR_NUMBER, LT_CHAR_SPACE } lt_char_class;
+typedef enum lt_char_class {
+    LT_CHAR_OTHER,
+    LT_CHAR_LETTER,
+    LT_CHAR_NUMBER,
+    LT_CHAR_SPACE
+} lt_char_class;
 
 lt_char_class lt_unicode_class(uint32_t code_point); /* at most 0x10FFFF */
 

@@ -19,7 +19,7 @@ typedef struct lt_word_counts {
     uint32_t *slots; /* index into words, by hash */
     size_t n_slots;
     uint64_t n_skipped; /* pieces longer than LT_WORD_COUNT_MAX */
-} lt_word_counts; /* {0} is empty */
+} lt_word_counts;       /* {0} is empty */
 
 /* Counts the pieces of a text.  LT_ENOMEM beyond 2^31 distinct ones. */
 LT_MUST_USE lt_err lt_word_counts_text(lt_word_counts *w, const void *text, size_t n);

@@ -59,7 +59,7 @@ typedef struct lt_zero_bytes {
     uint64_t params, grads, master, moment1, moment2;
 } lt_zero_bytes;
 
-/* Cuts the table.  LT_ENOTSUP for a stage or world size that is not built yet. */
+/* Cuts the table; any stage 0 to 3 and any world can be planned.  LT_EUSAGE for another stage. */
 LT_MUST_USE lt_err lt_zero_plan_new(lt_zero_plan **out, const lt_param_table *t,
                                     const lt_zero_settings *set);
 void lt_zero_plan_free(lt_zero_plan *p); /* NULL is fine */

@@ -320,9 +320,6 @@ LT_TEST(config_names_what_this_build_cannot_run)
           "planned but this build trains without offload only" },
         { "model: {dropout: 0.1}\n", "model.dropout: 0.1 (c.yaml:1) is parsed and planned but "
                                      "this build trains without dropout only" },
-        { "deepspeed: {scheduler: {type: OneCycle, params: {cycle_min_lr: 0, cycle_max_lr: 1}}}\n",
-          "deepspeed.scheduler.params.cycle_momentum: true (default) is parsed and planned but "
-          "this build cycles the learning rate only" },
     };
 
     for (size_t i = 0; i < LT_COUNT(cases); i++) {

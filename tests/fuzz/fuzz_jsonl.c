@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     lt_buf out = { 0 };
     uint64_t n_replaced = 0;
     const char *wrong = lt_jsonl_field((const char *)data, size, "text", &out, &n_replaced);
-    json_t *root = json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    json_t *root =
+        json_loadb((const char *)data, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     json_t *text = json_object_get(root, "text");
 
     if (json_is_string(text)) {

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 
 /* Merges over single-byte tokens 0..n_bytes-1; `shuffled` breaks the order of ranks. */
-static void random_table(lt_merge_table *t, uint64_t seed, uint32_t n_bytes, uint32_t n, bool shuffled)
+static void random_table(lt_merge_table *t, uint64_t seed, uint32_t n_bytes, uint32_t n,
+                         bool shuffled)
 {
     lt_merge *merges = lt_new_array0(n, sizeof *merges);
     uint32_t *length = lt_new_array0(n_bytes + n, sizeof *length);

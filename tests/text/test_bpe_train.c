@@ -11,8 +11,10 @@ static const char *const specials[] = { "<|endoftext|>", "<pad>" };
 static lt_err train_on(lt_tokenizer **out, const char *text, size_t n, int64_t vocab_size,
                        int64_t min_frequency)
 {
-    lt_bpe_train_options o = { .vocab_size = vocab_size, .min_frequency = min_frequency,
-                               .specials = specials, .n_specials = 2 };
+    lt_bpe_train_options o = { .vocab_size = vocab_size,
+                               .min_frequency = min_frequency,
+                               .specials = specials,
+                               .n_specials = 2 };
     lt_word_counts words = { 0 };
     lt_err err;
 

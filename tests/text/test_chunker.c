@@ -63,9 +63,21 @@ fail:
 
 static void random_file(lt_buf *out, uint64_t seed, size_t n_parts)
 {
-    static const char *const parts[] = { "word", " the", "\n", "  ", "'s", "\xe6\x9d\xb1\xe4\xba\xac",
-                                         "\xe3\x80\x80", "12", "==", "\xff", "\xe2\x82", "--\n--",
-                                         "-", "\xf0\x9f\x98\x80", "looooooooooooooooooooooong" };
+    static const char *const parts[] = { "word",
+                                         " the",
+                                         "\n",
+                                         "  ",
+                                         "'s",
+                                         "\xe6\x9d\xb1\xe4\xba\xac",
+                                         "\xe3\x80\x80",
+                                         "12",
+                                         "==",
+                                         "\xff",
+                                         "\xe2\x82",
+                                         "--\n--",
+                                         "-",
+                                         "\xf0\x9f\x98\x80",
+                                         "looooooooooooooooooooooong" };
 
     lt_buf_clear(out);
     for (size_t i = 0; i < n_parts; i++) {
@@ -128,9 +140,16 @@ LT_TEST(chunker_splits_documents_at_separators_left_to_right)
     static const struct {
         const char *text, *separator, *documents;
     } cases[] = {
-        { "a|b|c", "|", "a\x01" "b\x01" "c\x01" },
-        { "||a||b|", "|", "a\x01" "b\x01" },
-        { "xaaay", "aa", "x\x01" "ay\x01" },
+        { "a|b|c", "|",
+          "a\x01"
+          "b\x01"
+          "c\x01" },
+        { "||a||b|", "|",
+          "a\x01"
+          "b\x01" },
+        { "xaaay", "aa",
+          "x\x01"
+          "ay\x01" },
         { "a", "|", "a\x01" },
         { "|", "|", "" },
         { "", "|", "" },
@@ -144,11 +163,11 @@ LT_TEST(chunker_splits_documents_at_separators_left_to_right)
             lt_text_options options = { .inputs = &inputs, .field = "text" };
 
             lt_input_list_init(&inputs);
-            LT_CHECK_OK(lt_file_write_atomic(lt_test_tmp("s.txt"), cases[i].text,
-                                             strlen(cases[i].text)));
+            LT_CHECK_OK(
+                lt_file_write_atomic(lt_test_tmp("s.txt"), cases[i].text, strlen(cases[i].text)));
             LT_CHECK_OK(lt_input_list_add(&inputs, lt_test_tmp("s.txt"), false));
-            LT_CHECK_OK(run(&c, &options, cases[i].separator, strlen(cases[i].separator), target,
-                            &counts));
+            LT_CHECK_OK(
+                run(&c, &options, cases[i].separator, strlen(cases[i].separator), target, &counts));
             LT_CHECK_STR(lt_buf_cstr(&c.text), cases[i].documents);
             lt_input_list_release(&inputs);
         }
@@ -171,7 +190,8 @@ LT_TEST(chunker_numbers_bad_lines)
     LT_CHECK(inputs.items[0].is_jsonl);
     for (size_t target = 1; target < 100; target += 7) {
         LT_CHECK_OK(run(&c, &options, NULL, 0, target, &counts));
-        LT_CHECK_STR(lt_buf_cstr(&c.text), "one\x01\x01" "bad \xef\xbf\xbd\x01last\x01");
+        LT_CHECK_STR(lt_buf_cstr(&c.text), "one\x01\x01"
+                                           "bad \xef\xbf\xbd\x01last\x01");
         LT_CHECK_INT(counts.documents, 4);
         LT_CHECK_INT(counts.replaced, 1);
         LT_CHECK_INT(counts.bad_lines, 2);
@@ -208,7 +228,8 @@ LT_TEST(chunker_skips_endless_lines)
     LT_CHECK_OK(lt_file_write_atomic(lt_test_tmp("long.jsonl"), file.data, file.size));
     LT_CHECK_OK(lt_input_list_add(&inputs, lt_test_tmp("long.jsonl"), false));
     LT_CHECK_OK(run(&c, &options, NULL, 0, 1 << 16, &counts));
-    LT_CHECK_STR(lt_buf_cstr(&c.text), "a\x01" "b\x01");
+    LT_CHECK_STR(lt_buf_cstr(&c.text), "a\x01"
+                                       "b\x01");
     LT_CHECK_INT(counts.bad_lines, 2);
     LT_CHECK_INT(counts.bad[0].line, 2);
     LT_CHECK_INT(counts.bad[1].line, 4);

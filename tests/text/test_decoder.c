@@ -6,7 +6,8 @@
 
 LT_TEST(decoder_holds_back_unfinished_characters)
 {
-    static const char text[] = "a \xf0\x9f\xa6\x99 b"; /* a llama: several tokens in one character */
+    static const char text[] =
+        "a \xf0\x9f\xa6\x99 b"; /* a llama: several tokens in one character */
     lt_tokenizer *t;
     lt_encoder *e;
     lt_ids ids = { 0 };

@@ -8,7 +8,8 @@ LT_TEST(jsonl_finds_and_decodes_the_field)
 {
     static const char *const cases[][2] = {
         { "{\"text\":\"hi\"}", "hi" },
-        { "  {\"a\": [1, -2.5e+3, {\"text\": \"no\"}, []], \"text\" : \"yes\", \"z\": {}} \r", "yes" },
+        { "  {\"a\": [1, -2.5e+3, {\"text\": \"no\"}, []], \"text\" : \"yes\", \"z\": {}} \r",
+          "yes" },
         { "{\"text\": \"\"}", "" },
         { "{\"text\": \"a\\n\\t\\\"\\\\\\/\\b\\f\\r\"}", "a\n\t\"\\/\b\f\r" },
         { "{\"text\": \"\\u00e9\\u6771\\uD83D\\uDE00\"}", "\xc3\xa9\xe6\x9d\xb1\xf0\x9f\x98\x80" },
@@ -32,13 +33,13 @@ LT_TEST(jsonl_finds_and_decodes_the_field)
 
 LT_TEST(jsonl_replaces_lone_surrogates)
 {
-    static const char line[] = "{\"k\": \"\\ud800\", \"text\": \"\\ud800|\\udc00|\\ud800\\ud83d\\ude00\"}";
+    static const char line[] =
+        "{\"k\": \"\\ud800\", \"text\": \"\\ud800|\\udc00|\\ud800\\ud83d\\ude00\"}";
     lt_buf out = { 0 };
     uint64_t n_replaced = 0;
 
     LT_CHECK(!lt_jsonl_field(line, sizeof line - 1, "text", &out, &n_replaced));
-    LT_CHECK_STR(lt_buf_cstr(&out),
-                 "\xef\xbf\xbd|\xef\xbf\xbd|\xef\xbf\xbd\xf0\x9f\x98\x80");
+    LT_CHECK_STR(lt_buf_cstr(&out), "\xef\xbf\xbd|\xef\xbf\xbd|\xef\xbf\xbd\xf0\x9f\x98\x80");
     LT_CHECK_INT(n_replaced, 3);
     lt_buf_release(&out);
 }

@@ -43,12 +43,20 @@ LT_TEST(pretoken_cuts_like_the_pattern)
         { "abc123 4.5", "abc|123| 4|.|5" },
         { "a=b == c", "a|=|b| ==| c" },
         { "na\xc3\xafve caf\xc3\xa9!", "na\xc3\xafve| caf\xc3\xa9|!" },
-        { "a\xcc\x81" "b", "a|\xcc\x81|b" },            /* a mark is no letter */
+        { "a\xcc\x81"
+          "b",
+          "a|\xcc\x81|b" },                                     /* a mark is no letter */
         { "\xc2\xb2x\xe2\x85\xa3", "\xc2\xb2|x|\xe2\x85\xa3" }, /* superscript two, roman four */
-        { "a\xe3\x80\x80" "b", "a|\xe3\x80\x80|b" },    /* a wide blank is not absorbed */
-        { "a\xe3\x80\x80\xe3\x80\x80" "b", "a|\xe3\x80\x80|\xe3\x80\x80|b" },
-        { "a \xc2\xa0" "b", "a| |\xc2\xa0|b" },
-        { "\xff\xfe a", "\xff\xfe| a" },                /* no UTF-8: other */
+        { "a\xe3\x80\x80"
+          "b",
+          "a|\xe3\x80\x80|b" }, /* a wide blank is not absorbed */
+        { "a\xe3\x80\x80\xe3\x80\x80"
+          "b",
+          "a|\xe3\x80\x80|\xe3\x80\x80|b" },
+        { "a \xc2\xa0"
+          "b",
+          "a| |\xc2\xa0|b" },
+        { "\xff\xfe a", "\xff\xfe| a" }, /* no UTF-8: other */
     };
     lt_buf out = { 0 };
 
@@ -60,9 +68,24 @@ LT_TEST(pretoken_cuts_like_the_pattern)
 /* Random text from parts that make every rule fire. */
 static void random_text(lt_buf *out, uint64_t seed, int n_parts)
 {
-    static const char *const parts[] = { " ", "  ", "\n", "\t", "'", "'s", "'ll", "a", "word", "42",
-                                         "=", "\xe6\x9d\xb1", "\xe3\x80\x80", "\xc2\xa0",
-                                         "\xf0\x9f\x98\x80", "\xcc\x81", "\xff", "\xe2\x82",
+    static const char *const parts[] = { " ",
+                                         "  ",
+                                         "\n",
+                                         "\t",
+                                         "'",
+                                         "'s",
+                                         "'ll",
+                                         "a",
+                                         "word",
+                                         "42",
+                                         "=",
+                                         "\xe6\x9d\xb1",
+                                         "\xe3\x80\x80",
+                                         "\xc2\xa0",
+                                         "\xf0\x9f\x98\x80",
+                                         "\xcc\x81",
+                                         "\xff",
+                                         "\xe2\x82",
                                          "longerletters" };
 
     lt_buf_clear(out);

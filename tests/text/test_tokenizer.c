@@ -182,8 +182,8 @@ static json_t *small_root(void)
 /* The same with one member set to a JSON text. */
 static void small_json(lt_buf *out, json_t *small, const char *member, const char *value)
 {
-    static const char *const of_root[] = { "added_tokens", "normalizer", "pre_tokenizer",
-                                           "post_processor", "decoder", "surprise" };
+    static const char *const of_root[] = { "added_tokens",   "normalizer", "pre_tokenizer",
+                                           "post_processor", "decoder",    "surprise" };
     json_t *root = json_deep_copy(small), *owner = json_object_get(root, "model");
     char *text;
 
@@ -202,7 +202,7 @@ static void small_json(lt_buf *out, json_t *small, const char *member, const cha
 #define BYTE_LEVEL(regex)                                                                          \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "              \
     "\"use_regex\": " regex "}"
-#define SPLIT                                                                                      \
+#define SPLIT                                                                                        \
     "{\"type\": \"Split\", \"behavior\": \"Isolated\", \"invert\": false, \"pattern\": {\"Regex\": " \
     "\"'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+\"}}"
 
@@ -210,7 +210,8 @@ LT_TEST(tokenizer_json_accepts_what_it_understands)
 {
     static const char *const cases[][2] = {
         { NULL, NULL },
-        { "pre_tokenizer", "{\"type\": \"Sequence\", \"pretokenizers\": [" BYTE_LEVEL("true") "]}" },
+        { "pre_tokenizer",
+          "{\"type\": \"Sequence\", \"pretokenizers\": [" BYTE_LEVEL("true") "]}" },
         { "pre_tokenizer",
           "{\"type\": \"Sequence\", \"pretokenizers\": [" SPLIT ", " BYTE_LEVEL("false") "]}" },
         { "pre_tokenizer", "{\"type\": \"ByteLevel\", \"add_prefix_space\": false}" },
@@ -245,7 +246,8 @@ LT_TEST(tokenizer_json_refuses_by_name)
         lt_err code;
         const char *part;
     } cases[] = {
-        { "pre_tokenizer", "{\"type\": \"Metaspace\"}", LT_ENOTSUP, "pre_tokenizer Metaspace is not" },
+        { "pre_tokenizer", "{\"type\": \"Metaspace\"}", LT_ENOTSUP,
+          "pre_tokenizer Metaspace is not" },
         { "pre_tokenizer", "null", LT_ENOTSUP, "pre_tokenizer null" },
         { "pre_tokenizer", "{\"type\": \"ByteLevel\"}", LT_ENOTSUP, "add_prefix_space=true" },
         { "pre_tokenizer", BYTE_LEVEL("false"), LT_ENOTSUP, "use_regex=false without" },
@@ -271,8 +273,8 @@ LT_TEST(tokenizer_json_refuses_by_name)
           "\"<x>\" is not special" },
         { "added_tokens", "[{\"id\": 9, \"content\": \"<x>\", \"special\": true}]", LT_EFORMAT,
           "token id 9 is given twice" },
-        { "added_tokens", "[{\"id\": 99999999, \"content\": \"<x>\", \"special\": true}]", LT_EFORMAT,
-          "99999999" },
+        { "added_tokens", "[{\"id\": 99999999, \"content\": \"<x>\", \"special\": true}]",
+          LT_EFORMAT, "99999999" },
         { "added_tokens", "7", LT_EFORMAT, "added_tokens: expected an array" },
         { "merges", "[\"a\"]", LT_EFORMAT, "merges[0]: expected two tokens" },
         { "merges", "[[\"a\", \"zz\"]]", LT_EFORMAT, "right part is no token" },

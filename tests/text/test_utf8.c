@@ -28,10 +28,14 @@ LT_TEST(utf8_repair_replaces_maximal_subparts)
         int n_replaced;
     } cases[] = {
         { "plain", "plain", 0 },
-        { "a\xff" "b", "a\xef\xbf\xbd" "b", 1 },
-        { "\xe2\x82", "\xef\xbf\xbd", 1 },                     /* cut short: one */
+        { "a\xff"
+          "b",
+          "a\xef\xbf\xbd"
+          "b",
+          1 },
+        { "\xe2\x82", "\xef\xbf\xbd", 1 }, /* cut short: one */
         { "\xe2\x82x", "\xef\xbf\xbdx", 1 },
-        { "\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd", 2 },         /* overlong: each byte */
+        { "\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd", 2 },                 /* overlong: each byte */
         { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 3 }, /* a surrogate */
         { "\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", 4 },
         { "\xf0\x9f\x98\xf0\x9f\x98\x80", "\xef\xbf\xbd\xf0\x9f\x98\x80", 1 },
