@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TOKEN_BYTES = 512 };
+/* config.json becomes a tree of nodes, which takes many times its bytes. */
+enum { MAX_TOKEN_BYTES = 512, MAX_CONFIG_BYTES = 256 << 10 };
 
 static lt_err put_file(const char *folder, const char *name, const void *data, size_t n)
 {
@@ -52,6 +53,11 @@ static lt_err put_config(lt_ckpt *c, const char *folder, lt_dtype dtype, json_t 
     lt_err err;
 
     LT_TRY(err = lt_ckpt_blob_read(c, "config.json", &text));
+    if (text.size > MAX_CONFIG_BYTES) {
+        err = lt_fail(LT_EFORMAT, "%s/config.json: %zu bytes, expected at most %d", lt_ckpt_path(c),
+                      text.size, MAX_CONFIG_BYTES);
+        goto fail;
+    }
     LT_TRY(err = lt_json_parse(&doc, text.data, text.size, "config.json"));
     if (!json_is_object(doc)) {
         err = lt_fail(LT_EFORMAT, "%s/config.json: expected an object", lt_ckpt_path(c));

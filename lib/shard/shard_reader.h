@@ -54,9 +54,11 @@ void lt_shard_reader_document(const lt_shard_reader *r, uint64_t ordinal, uint64
 /* The bytes of the mapped file [offset, offset + n), which must lie inside. */
 const uint8_t *lt_shard_reader_bytes(const lt_shard_reader *r, uint64_t offset, uint64_t n);
 
+struct ZSTD_DCtx_s; /* zstd's name of a ZSTD_DCtx */
+
 /* Decodes one zstd frame of exactly raw_bytes into dst; false when it is anything else. */
-bool lt_shard_decode_frame(void *dctx, const uint8_t *stored, size_t stored_bytes, void *dst,
-                           size_t raw_bytes);
+bool lt_shard_decode_frame(struct ZSTD_DCtx_s *dctx, const uint8_t *stored, size_t stored_bytes,
+                           void *dst, size_t raw_bytes);
 
 #ifdef __cplusplus
 }

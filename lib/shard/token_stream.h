@@ -25,7 +25,7 @@ typedef struct lt_token_stream_info {
     size_t tokenizer_json_size;
 } lt_token_stream_info;
 
-/* Writes the header.  `name` (borrowed, like info's text only during this call) is for sentences;
+/* Writes the header.  `name` is for sentences and borrowed until the end, info only for this call;
  * fd stays the caller's. */
 typedef struct lt_token_writer lt_token_writer;
 LT_MUST_USE lt_err lt_token_writer_open(lt_token_writer **out, int fd, const char *name,

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte is the lowest");
+
 enum { LOG2_SLOTS = 16, WORD_MAX = 15, SLOT_IDS = 11, HUGE_PAGE = 2 << 20 };
 
 typedef struct slot {
@@ -24,6 +26,7 @@ struct lt_encoder {
     const lt_tokenizer *tokenizer;
     slot *slots;
     lt_long_merge *long_merge;
+    uint64_t n_cut;
 };
 
 void lt_ids_release(lt_ids *ids)
@@ -56,6 +59,11 @@ void lt_encoder_free(lt_encoder *e)
     free(e->slots);
     lt_long_merge_free(e->long_merge);
     free(e);
+}
+
+uint64_t lt_encoder_n_cut(const lt_encoder *e)
+{
+    return e->n_cut;
 }
 
 static void load_key(uint64_t key[2], const uint8_t *word, size_t n, bool may_read_16)
@@ -99,6 +107,7 @@ static void encode_long(lt_encoder *e, const uint8_t *word, size_t n, lt_ids *ou
         out->size += merge_short(t, word, n, symbols);
         return;
     }
+    e->n_cut += n > LT_PRETOKEN_MAX - 4;
     for (size_t i = 0; i < n; i++)
         symbols[i] = t->byte_id[word[i]];
     out->size += lt_merge_long(e->long_merge, symbols, n);

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte is the lowest");
+
 enum {
     OTHER = LT_CHAR_OTHER,
     LETTER = LT_CHAR_LETTER,
@@ -92,12 +94,12 @@ static size_t blank_run(const uint8_t *s, size_t n, bool more_follows)
 
 size_t lt_pretoken(const uint8_t *s, size_t n)
 {
-    bool cut_here = n > LT_PRETOKEN_MAX;
+    bool more_follows = n > LT_PRETOKEN_MAX;
     size_t i = s[0] == ' ' && n > 1, size;
     int class;
 
-    if (cut_here)
-        n = LT_PRETOKEN_MAX - lt_utf8_open_tail(s, LT_PRETOKEN_MAX);
+    if (more_follows)
+        n = LT_PRETOKEN_MAX;
     if (s[0] == '\'') {
         size_t length = contraction(s, n);
 
@@ -105,9 +107,10 @@ size_t lt_pretoken(const uint8_t *s, size_t n)
             return length;
     }
     class = class_of(s + i, n - i, &size);
-    if (class == SPACE)
-        return blank_run(s, n, cut_here);
-    return run_end(s, i + size, n, class);
+    size = class == SPACE ? blank_run(s, n, more_follows) : run_end(s, i + size, n, class);
+    if (more_follows && size == n)
+        size -= lt_utf8_open_tail(s, n);
+    return size;
 }
 
 /* The character that ends at s + end is a blank; one that is no UTF-8 is none. */

@@ -4,8 +4,6 @@
         .globl  lt_unicode_class_table
 lt_unicode_class_table:
         .incbin "lib/text/unicode_class.bin"
-        .globl  lt_unicode_class_table_end
-lt_unicode_class_table_end:
         .balign 64
         .globl  lt_gpt2_merges
 lt_gpt2_merges:

@@ -26,7 +26,7 @@ uint32_t lt_tokenizer_vocab_size(const lt_tokenizer *t); /* largest id + 1 */
 uint32_t lt_tokenizer_eot_id(const lt_tokenizer *t);
 uint32_t lt_tokenizer_bos_id(const lt_tokenizer *t);
 
-/* SHA-256 of what decides ids and bytes; layout in docs of lt_tokenizer_seal (tokenizer_parts.h). */
+/* SHA-256 (32 bytes) of all that decides which ids a text gets; layout: tokenizer_parts.h. */
 const uint8_t *lt_tokenizer_hash(const lt_tokenizer *t);
 
 /* The bytes of a token (a special one: its spelling); NULL and *n = 0 for an id without a token. */

@@ -41,7 +41,7 @@ LT_MUST_USE lt_err lt_tokenizer_seal(lt_tokenizer *t, lt_merge_list *list);
 /* Adds a token spelled as in vocab.json: in the printable alphabet, else as it stands. */
 LT_MUST_USE lt_err lt_vocab_add_spelled(lt_vocab *v, int64_t id, const char *spelling, size_t n);
 
-/* A merges.txt or encoder.json pair of files. */
+/* A folder's vocab.json and merges.txt. */
 LT_MUST_USE lt_err lt_tokenizer_read_folder(lt_tokenizer **out, const char *folder);
 
 /* The built-in GPT-2. */

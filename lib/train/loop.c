@@ -13,7 +13,7 @@
 #include "monitor/sysinfo.h"
 #include "monitor/tb_events.h"
 #include "train/generate.h"
-#include "train/snapshot.h"
+#include "train/resume.h"
 #include "train/weights.h"
 
 #include <math.h>
@@ -76,38 +76,19 @@ static lt_err check_model(const run *r)
     return LT_OK;
 }
 
-/* The checkpoint to go on from; *path stays NULL for a new run. */
-static lt_err find_resume(run *r, char **path)
-{
-    const lt_config_checkpoint *c = &r->config->checkpoint;
-    bool chosen;
-    lt_err err;
-
-    if (strcmp(c->resume, "never") == 0)
-        return LT_OK;
-    if (strcmp(c->resume, "auto") != 0)
-        return lt_ckpt_resolve(c->resume, path, &chosen);
-    err = lt_ckpt_find(c->dir, path);
-    return err == LT_ENOENT ? LT_OK : err;
-}
-
 static lt_err load_weights(run *r)
 {
     char *path = NULL;
     lt_err err;
 
-    LT_TRY(err = find_resume(r, &path));
-    if (path) {
-        LT_TRY(err = lt_snapshot_load(r->engine, &r->setup, &r->state, path));
+    LT_TRY(err = lt_resume(r->engine, &r->setup, &r->state, &path));
+    if (path)
         lt_log_info("resuming from %s: step %llu, %llu samples", path, (unsigned long long)r->state.step,
                     (unsigned long long)r->state.samples);
-    } else {
-        lt_run_state_new(&r->state);
-        if (r->config->model.path[0])
-            err = lt_engine_load_hf(r->engine, r->config->model.path);
-        else
-            err = lt_engine_init_weights(r->engine, (uint64_t)r->config->training.seed);
-    }
+    else if (r->config->model.path[0])
+        err = lt_engine_load_hf(r->engine, r->config->model.path);
+    else
+        err = lt_engine_init_weights(r->engine, (uint64_t)r->config->training.seed);
     r->saved_step = r->state.step;
 fail:
     free(path);

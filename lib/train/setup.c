@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "batch/sampler.h"
 #include "shard/shard_folder.h"
 
 #include <stdlib.h>
@@ -180,25 +181,34 @@ static uint64_t steps_of(const lt_setup *s)
     return (uint64_t)t->epochs * s->epoch_samples / s->step_samples;
 }
 
+/* The windows of an epoch, by the sampler's own arithmetic; data.val must have one too. */
+static lt_err count_epoch(lt_setup *s)
+{
+    const lt_config *c = s->config;
+    uint64_t t = (uint64_t)c->data.seq_len;
+    lt_sampler windows;
+    lt_err err;
+
+    if (s->val)
+        LT_TRY(err = lt_sampler_init(&windows, lt_dataset_tokens(s->val), t, 0, 0, false, c->data.val));
+    LT_TRY(err = lt_sampler_init(&windows, lt_dataset_tokens(s->train), t, 0, 0, c->data.shuffle, c->data.train));
+    s->epoch_samples = windows.n_windows;
+fail:
+    return err;
+}
+
 lt_err lt_setup_open(lt_setup *s, lt_config *config, bool with_data)
 {
-    uint64_t t;
     lt_err err;
 
     *s = (lt_setup){ .config = config };
-    LT_TRY(err = lt_config_resolve_batch(config, 1));
+    if (with_data) { /* a plan has been resolved for its ranks */
+        LT_TRY(err = lt_config_resolve_batch(config, 1));
+        LT_TRY(err = open_data(s));
+        LT_TRY(err = count_epoch(s));
+    }
     s->step_samples = (uint64_t)config->training.global_batch_size;
     s->n_micro = (int)config->training.gradient_accumulation_steps;
-    t = (uint64_t)config->data.seq_len;
-    if (with_data) {
-        LT_TRY(err = open_data(s));
-        if (lt_dataset_tokens(s->train) < t + 1) {
-            err = lt_fail(LT_EMISMATCH, "%s: %llu tokens cannot fill one sequence of data.seq_len = %llu",
-                          config->data.train, (unsigned long long)lt_dataset_tokens(s->train), (unsigned long long)t);
-            goto fail;
-        }
-        s->epoch_samples = (lt_dataset_tokens(s->train) - t) / t;
-    }
     s->total_steps = steps_of(s);
     if (with_data && s->total_steps == 0) {
         err = lt_fail(LT_EUSAGE, "training.epochs: %lld epochs of %llu sequences do not fill one step of %llu",

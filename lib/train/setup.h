@@ -24,7 +24,8 @@ typedef struct lt_setup {
     int n_micro;
 } lt_setup;
 
-/* with_data false (--plan): nothing but the configuration is looked at, total_steps may be 0. */
+/* with_data false (--plan): nothing but the configuration is looked at, total_steps may be 0, and
+ * lt_config_resolve_batch is the caller's. */
 LT_MUST_USE lt_err lt_setup_open(lt_setup *s, lt_config *config, bool with_data);
 void lt_setup_release(lt_setup *s); /* zeroed is fine */
 

@@ -68,90 +68,87 @@ LT_TEST(manifest_pieces_meet_across_ranks)
     lt_manifest_free(m);
 }
 
+static const struct {
+    const char *body, *part;
+} broken[] = {
+    { HEAD A FILES END, "weights holds 0 of 1 tensors" },
+    { HEAD FILES END, "no tensors" },
+    { HEAD A ",\n" A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8],[1,\"F32\",0,6,8]") END,
+      "a stands twice" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,5,8]") END, "up to element 5 of 6" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",1,5,8]") END, "up to element 0 of 6" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8],[0,\"F32\",0,6,8]") END,
+      "hole or overlap" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8]") "," F(
+          "e", "exp_avg", 0, 64, "[0,\"F32\",0,6,8],[0,\"F32\",0,6,8]") END,
+      "group exp_avg: tensor a" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,4,8],[0,\"F32\",3,3,8]") END,
+      "up to element 4 of 6" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,48]") END, "beyond the file's 64" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,18446744073709551600]") END,
+      "beyond the file's 64" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,7,8]") END, "the tensor has 6" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",18446744073709551615,2,8]") END,
+      "the tensor has 6" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,0,8]") END, "slice of 0 elements" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[1,\"F32\",0,6,8]") END, "tensor number 1 of 1" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F64\",0,6,8]") END,
+      "expected dtype F32, BF16 or F16" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6]") END, "five members" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8,9]") END, "five members" },
+    { HEAD A FILES F("w", "weights", 2, 64, "[0,\"F32\",0,6,8]") END, "rank 2 of 2" },
+    { HEAD A FILES F("w", "Weights", 0, 64, "[0,\"F32\",0,6,8]") END, "not a group name" },
+    { HEAD A FILES F("w", "weights", 0, 4194305, "[0,\"F32\",0,6,8]") END,
+      "1 sums for 4194305 bytes, expected 2" },
+    { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8]") "," F("w", "exp_avg", 0, 64, "")
+          END,
+      "file w stands twice" },
+    { HEAD A FILES F("../w", "weights", 0, 64, "[0,\"F32\",0,6,8]") END, "not a plain file name" },
+    { HEAD A FILES F(".w", "weights", 0, 64, "[0,\"F32\",0,6,8]") END, "not a plain file name" },
+    { HEAD A FILES F("MANIFEST", "weights", 0, 64, "[0,\"F32\",0,6,8]") END,
+      "not a plain file name" },
+    { HEAD
+      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[0],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
+          END,
+      "a zero-sized shape" },
+    { HEAD
+      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
+          END,
+      "an overflowing shape" },
+    { HEAD
+      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1,1,1],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
+          END,
+      "one or two dimensions" },
+    { HEAD
+      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
+          END,
+      "no shape" },
+    { HEAD
+      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1],\"hf_layout\":\"other\",\"trainable\":true}" FILES
+          END,
+      "expected hf_layout" },
+    { HEAD
+      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1],\"hf_layout\":\"linear\",\"trainable\":1}" FILES
+          END,
+      "expected true or false" },
+    { HEAD "{\"name\":\"a\"}" FILES END, "a tensor lacks a member" },
+    { HEAD A FILES "{\"name\":\"w\",\"size\":1}" END, "a file lacks a member" },
+    { HEAD A FILES "{\"name\":\"w\",\"size\":1,\"crc32c\":[\"1\"]}" END, "8 hex digits" },
+    { "{\"format\":\"x\",", "expected format lt-checkpoint" },
+    { "{\"format\":\"lt-checkpoint\",\"version\":2,", "version 2 is not known, expected 1" },
+    { "{\"format\":\"lt-checkpoint\",\"block_bytes\":4096,", "block_bytes 4096 is not known" },
+    { "{\"format\":\"lt-checkpoint\",\"format\":\"lt-checkpoint\",", "\"format\" stands twice" },
+    { "{\"colour\":1,", "unknown member" },
+    { "{\"format\":\"lt-checkpoint\",", "a member is missing" },
+    { "[", "expected '{'" },
+};
+
 LT_TEST(manifest_refuses_each_broken_rule)
 {
-    static const struct {
-        const char *body, *part;
-    } cases[] = {
-        { HEAD A FILES END, "weights holds 0 of 1 tensors" },
-        { HEAD FILES END, "no tensors" },
-        { HEAD A ",\n" A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8],[1,\"F32\",0,6,8]") END,
-          "a stands twice" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,5,8]") END, "up to element 5 of 6" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",1,5,8]") END, "up to element 0 of 6" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8],[0,\"F32\",0,6,8]") END,
-          "hole or overlap" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8]") "," F(
-              "e", "exp_avg", 0, 64, "[0,\"F32\",0,6,8],[0,\"F32\",0,6,8]") END,
-          "group exp_avg: tensor a" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,4,8],[0,\"F32\",3,3,8]") END,
-          "up to element 4 of 6" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,48]") END, "beyond the file's 64" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,18446744073709551600]") END,
-          "beyond the file's 64" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,7,8]") END, "the tensor has 6" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",18446744073709551615,2,8]") END,
-          "the tensor has 6" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,0,8]") END, "slice of 0 elements" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[1,\"F32\",0,6,8]") END, "tensor number 1 of 1" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F64\",0,6,8]") END,
-          "expected dtype F32, BF16 or F16" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6]") END, "five members" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8,9]") END, "five members" },
-        { HEAD A FILES F("w", "weights", 2, 64, "[0,\"F32\",0,6,8]") END, "rank 2 of 2" },
-        { HEAD A FILES F("w", "Weights", 0, 64, "[0,\"F32\",0,6,8]") END, "not a group name" },
-        { HEAD A FILES F("w", "weights", 0, 4194305, "[0,\"F32\",0,6,8]") END,
-          "1 sums for 4194305 bytes, expected 2" },
-        { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8]") "," F("w", "exp_avg", 0, 64,
-                                                                           "") END,
-          "file w stands twice" },
-        { HEAD A FILES F("../w", "weights", 0, 64, "[0,\"F32\",0,6,8]") END,
-          "not a plain file name" },
-        { HEAD A FILES F(".w", "weights", 0, 64, "[0,\"F32\",0,6,8]") END,
-          "not a plain file name" },
-        { HEAD A FILES F("MANIFEST", "weights", 0, 64, "[0,\"F32\",0,6,8]") END,
-          "not a plain file name" },
-        { HEAD
-          "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[0],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-              END,
-          "a zero-sized shape" },
-        { HEAD
-          "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-              END,
-          "an overflowing shape" },
-        { HEAD
-          "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1,1,1],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-              END,
-          "one or two dimensions" },
-        { HEAD
-          "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-              END,
-          "no shape" },
-        { HEAD
-          "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1],\"hf_layout\":\"other\",\"trainable\":true}" FILES
-              END,
-          "expected hf_layout" },
-        { HEAD
-          "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1],\"hf_layout\":\"linear\",\"trainable\":1}" FILES
-              END,
-          "expected true or false" },
-        { HEAD "{\"name\":\"a\"}" FILES END, "a tensor lacks a member" },
-        { HEAD A FILES "{\"name\":\"w\",\"size\":1}" END, "a file lacks a member" },
-        { HEAD A FILES "{\"name\":\"w\",\"size\":1,\"crc32c\":[\"1\"]}" END, "8 hex digits" },
-        { "{\"format\":\"x\",", "expected format lt-checkpoint" },
-        { "{\"format\":\"lt-checkpoint\",\"version\":2,", "version 2 is not known, expected 1" },
-        { "{\"format\":\"lt-checkpoint\",\"block_bytes\":4096,", "block_bytes 4096 is not known" },
-        { "{\"format\":\"lt-checkpoint\",\"format\":\"lt-checkpoint\",",
-          "\"format\" stands twice" },
-        { "{\"colour\":1,", "unknown member" },
-        { "{\"format\":\"lt-checkpoint\",", "a member is missing" },
-        { "[", "expected '{'" },
-    };
-
-    for (size_t i = 0; i < LT_COUNT(cases); i++) {
+    for (size_t i = 0; i < LT_COUNT(broken); i++) {
         lt_manifest *m = NULL;
 
-        LT_CHECK_FAILS(parse(cases[i].body, &m), LT_EFORMAT, cases[i].part);
+        LT_CHECK_FAILS(parse(broken[i].body, &m), LT_EFORMAT, broken[i].part);
     }
 }
 

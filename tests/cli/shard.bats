@@ -187,6 +187,27 @@ small() { # a data set of several shards in ./set
     for c in info verify cat repair manifest; do lt-shard $c --help | grep -q "lt-shard $c"; done
 }
 
+# Written by version 0.1.0 from other.lts and wide.lts.  They must stay readable, and what is written
+# today must have the same content roots, whatever zstd makes of it.
+@test "shard: golden shards of earlier versions" {
+    while read -r golden stream; do
+        lt-shard verify "$streams/$golden/train.manifest"
+        lt-shard cat "$streams/$golden/train.manifest" | cmp - "$streams/$stream.ids"
+        lt-shard --out $golden --split train=1 --frame-tokens-log2 6 --shard-tokens 500 \
+            "$streams/$stream.lts" 2>/dev/null
+        cmp $golden/train.manifest "$streams/$golden/train.manifest"
+    done <<<$'golden-u16 other\ngolden-u32 wide'
+}
+
+@test "shard: a disk that fills up leaves the old set alone" {
+    small 2>/dev/null
+    cp -r set before
+    run bash -c "trap '' XFSZ; ulimit -f 1; lt-shard --out set --force --split train=1 '$streams/docs.lts'"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"set/lt-shard.unfinished/train-00000.lts.zst: write at offset "*": File too large"* ]]
+    diff -r set before
+}
+
 @test "shard info: table, JSON and entropy" {
     small 2>/dev/null
     lt-shard info set/train.manifest | grep -qE 'tokens +5657$'

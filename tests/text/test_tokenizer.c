@@ -3,9 +3,10 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "lt_test.h"
+#include "text/byte_alphabet.h"
 #include "text/decoder.h"
 #include "text/encoder.h"
-#include "text/utf8.h"
+#include "text/pretoken.h"
 
 #include <stdlib.h>
 #include <zstd.h>
@@ -375,4 +376,69 @@ LT_TEST(encoder_takes_long_words_and_any_bytes)
     lt_encoder_free(e);
     lt_tokenizer_free(t);
     free(text);
+}
+
+LT_TEST(encoder_counts_words_that_it_cuts)
+{
+    size_t n = (size_t)LT_PRETOKEN_MAX + 4;
+    char *text = lt_new0(n);
+    lt_tokenizer *t;
+    lt_encoder *e;
+    lt_ids ids = { 0 };
+
+    memset(text, 'a', n);
+    LT_CHECK_OK(lt_tokenizer_open(&t, "gpt2"));
+    e = lt_encoder_new(t);
+    lt_encode(e, text, 4000, &ids);
+    LT_CHECK_INT(lt_encoder_n_cut(e), 0);
+    lt_encode(e, text, n, &ids);
+    LT_CHECK_INT(lt_encoder_n_cut(e), 1);
+    LT_CHECK_INT(ids.size, 1000 + n / 4);
+    lt_ids_release(&ids);
+    lt_encoder_free(e);
+    lt_tokenizer_free(t);
+    free(text);
+}
+
+LT_TEST(tokenizer_folder_of_opt_kind_finds_its_specials)
+{
+    static const char *const first[] = { "<s>", "<pad>", "</s>", "<unk>" };
+    lt_buf vocab = { 0 }, merges = { 0 }, spelling = { 0 };
+    char *folder = lt_strdup(lt_test_tmp("opt_pair"));
+    lt_tokenizer *t;
+    lt_encoder *e;
+    lt_ids ids = { 0 };
+
+    lt_buf_printf(&vocab, "{\"\xc4\xa0t\": 260");
+    for (int i = 0; i < 4; i++)
+        lt_buf_printf(&vocab, ", \"%s\": %d", first[i], i);
+    for (int b = 0; b < 256; b++) { /* ids in no order that the merges know */
+        uint8_t byte = (uint8_t)b;
+
+        lt_buf_clear(&spelling);
+        lt_alphabet_spell(&spelling, &byte, 1);
+        lt_buf_append(&vocab, ", ", 2);
+        lt_json_quote(&vocab, spelling.data, spelling.size);
+        lt_buf_printf(&vocab, ": %d", 259 - b);
+    }
+    lt_buf_printf(&vocab, "}");
+    lt_buf_printf(&merges, "\xc4\xa0 t\r\n");
+    write_file(folder, "vocab.json", &vocab);
+    write_file(folder, "merges.txt", &merges);
+    LT_CHECK_OK(lt_tokenizer_open(&t, folder));
+    LT_CHECK_INT(lt_tokenizer_eot_id(t), 2);
+    for (uint32_t id = 0; id < 261; id++)
+        LT_CHECK_INT(lt_tokenizer_is_special(t, id), id < 4);
+    e = lt_encoder_new(t);
+    lt_encode(e, " t</s>", 6, &ids);
+    LT_CHECK_INT(ids.size, 5);
+    LT_CHECK_INT(ids.data[0], 260);
+    LT_CHECK_INT(ids.data[1], 259 - '<');
+    lt_ids_release(&ids);
+    lt_encoder_free(e);
+    lt_tokenizer_free(t);
+    lt_buf_release(&vocab);
+    lt_buf_release(&merges);
+    lt_buf_release(&spelling);
+    free(folder);
 }

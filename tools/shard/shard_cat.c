@@ -2,9 +2,7 @@
 #include "shard_tool.h"
 
 #include "base/file.h"
-#include "base/log.h"
 #include "shard/shard_bytes.h"
-#include "shard/shard_folder.h"
 #include "text/decoder.h"
 
 #include <stdlib.h>
@@ -86,17 +84,15 @@ static lt_err choose(const lt_dataset *d, const cat_args *args, uint64_t *first,
 /* The tokenizer of the data set, which must be the one its shards were made with. */
 static lt_err open_tokenizer(const lt_dataset *d, lt_tokenizer **out)
 {
-    const char *path = lt_dataset_path(d);
-    char *beside = lt_asprintf("%.*stokenizer.json", (int)(lt_path_base(path) - path), path);
-    char *real = lt_shard_folder_resolve(beside);
+    char *path = lt_dataset_tokenizer_path(d);
     lt_err err;
 
-    LT_TRY(err = lt_tokenizer_open(out, real));
+    LT_TRY(err = lt_tokenizer_open(out, path));
     if (memcmp(lt_tokenizer_hash(*out), lt_dataset_manifest(d)->tokenizer_hash, 32) != 0)
-        err = lt_fail(LT_EMISMATCH, "%s: not the tokenizer that %s was made with", real, path);
+        err = lt_fail(LT_EMISMATCH, "%s: not the tokenizer that %s was made with", path,
+                      lt_dataset_path(d));
 fail:
-    free(beside);
-    free(real);
+    free(path);
     return err;
 }
 

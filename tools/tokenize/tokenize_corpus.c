@@ -102,8 +102,7 @@ void pipeline_summary_json(const pipeline_totals *t, const corpus *c, lt_buf *ou
                   (unsigned long long)n->documents, (unsigned long long)n->bytes,
                   (unsigned long long)t->n_tokens,
                   t->n_tokens ? (double)n->bytes / (double)t->n_tokens : 0.0, t->seconds,
-                  per_second(t), (unsigned long long)n->replaced,
-                  (unsigned long long)n->bad_lines);
+                  per_second(t), (unsigned long long)n->replaced, (unsigned long long)n->bad_lines);
     for (uint64_t i = 0; i < n->bad_lines && i < LT_BAD_LINES_KEPT; i++) {
         const char *name = lt_input_name(&c->inputs.items[n->bad[i].input]);
 

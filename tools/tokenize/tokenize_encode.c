@@ -1,7 +1,9 @@
 /* tokenize_encode.c - text to a token stream, to lines of ids, or to counts alone. */
 #include "base/file.h"
+#include "base/log.h"
 #include "shard/token_stream.h"
 #include "text/encoder.h"
+#include "text/pretoken.h"
 #include "tokenize_output.h"
 #include "tokenize_pipeline.h"
 
@@ -147,6 +149,19 @@ fail:
     return err;
 }
 
+static void warn_of_cuts(const encode_job *job, int n_threads)
+{
+    uint64_t n_cut = 0;
+
+    for (int i = 0; i < n_threads; i++)
+        n_cut += lt_encoder_n_cut(job->workers[i].encoder);
+    if (n_cut > 0)
+        lt_log_warn(
+            "%llu pieces of single words were cut at %d MiB: tokens at a cut may differ from "
+            "those of the whole word",
+            (unsigned long long)n_cut, LT_PRETOKEN_MAX >> 20);
+}
+
 static lt_err finish(encode_job *job)
 {
     lt_token_writer *stream = job->stream;
@@ -197,6 +212,7 @@ lt_err tokenize_encode(const tokenize_args *args)
     LT_TRY(err = open_output(&job, args, tokenizer));
     LT_TRY(err = pipeline_run(&job.job, &c, n_threads, &totals));
     LT_TRY(err = finish(&job));
+    warn_of_cuts(&job, n_threads);
     print_summary(args, &totals, &c);
 fail:
     lt_token_writer_abort(job.stream);

@@ -23,7 +23,8 @@ lt_err tokenize_output_open(tokenize_output *o, const char *path, bool is_binary
     o->name = o->path = path;
     if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
         o->temporary = lt_asprintf("%s.tmp.%ld", path, (long)getpid());
-    o->fd = open(o->temporary ? o->temporary : path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    o->fd =
+        open(o->temporary ? o->temporary : path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (o->fd < 0) {
         free(o->temporary);
         *o = (tokenize_output){ .fd = -1 };

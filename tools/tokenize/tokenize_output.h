@@ -9,9 +9,9 @@
 
 typedef struct tokenize_output {
     int fd;
-    const char *name;  /* for sentences */
-    const char *path;  /* NULL: stdout */
-    char *temporary;   /* NULL: in place */
+    const char *name; /* for sentences */
+    const char *path; /* NULL: stdout */
+    char *temporary;  /* NULL: in place */
 } tokenize_output;
 
 /* path NULL or "-": stdout, which must be no terminal if the data is binary.  Borrows path. */

@@ -21,7 +21,8 @@ typedef struct pipeline {
     const corpus *corpus;
     lt_chunker *chunker;
     int64_t max_chunks;
-    batch batches[2]; /* texts: reading one, working on the other; results: the same, a round later */
+    batch
+        batches[2]; /* texts: reading one, working on the other; results: the same, a round later */
     int64_t n_to_write;
     unsigned round;
     lt_err_record read_error, write_error;
@@ -49,7 +50,10 @@ static void read_batch(pipeline *p, batch *b)
 {
     size_t bytes = 0;
 
-    for (b->n = 0; b->n < p->max_chunks; b->n++) {
+    b->n = 0;
+    if (p->read_error.code != LT_OK) /* reported once all that came before is through */
+        return;
+    for (; b->n < p->max_chunks; b->n++) {
         lt_chunk *chunk = &b->chunks[b->n];
 
         if (bytes >= (size_t)p->max_chunks * CHUNK_BYTES)
@@ -110,7 +114,7 @@ static void draw_progress(pipeline *p, const pipeline_totals *t)
                     seconds > 0 ? (double)t->counts.bytes * 1e-6 / seconds : 0.0);
 }
 
-/* The first error in the order of the input: written before worked on before read. */
+/* The first error in the order of the input: what is written came before what is worked on. */
 static lt_err round_error(const pipeline *p, const batch *now)
 {
     if (p->write_error.code != LT_OK)
@@ -118,7 +122,7 @@ static lt_err round_error(const pipeline *p, const batch *now)
     for (int64_t i = 0; i < now->n; i++)
         if (now->results[i].error.code != LT_OK)
             return lt_err_give(&now->results[i].error);
-    return p->read_error.code != LT_OK ? lt_err_give(&p->read_error) : LT_OK;
+    return LT_OK;
 }
 
 static lt_err run_rounds(pipeline *p, lt_pool *pool, pipeline_totals *totals)
@@ -175,8 +179,7 @@ lt_err pipeline_run(pipeline_job *job, const corpus *c, int n_threads, pipeline_
         p.batches[i].chunks = lt_new_array0((size_t)p.max_chunks, sizeof(lt_chunk));
         p.batches[i].results = lt_new_array0((size_t)p.max_chunks, sizeof(chunk_result));
     }
-    p.chunker =
-        lt_chunker_new(&c->inputs, c->separator.data, c->separator.size, CHUNK_BYTES);
+    p.chunker = lt_chunker_new(&c->inputs, c->separator.data, c->separator.size, CHUNK_BYTES);
     err = run_rounds(&p, pool, totals);
     lt_log_progress_end();
     totals->seconds = lt_now() - p.started;

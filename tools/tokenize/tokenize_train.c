@@ -92,8 +92,8 @@ fail:
     return err;
 }
 
-static void print_summary(const tokenize_args *args, const pipeline_totals *totals,
-                          const corpus *c, const lt_word_counts *words, const lt_tokenizer *t)
+static void print_summary(const tokenize_args *args, const pipeline_totals *totals, const corpus *c,
+                          const lt_word_counts *words, const lt_tokenizer *t)
 {
     uint32_t n_ids = lt_tokenizer_vocab_size(t);
     lt_buf out = { 0 };

@@ -1,0 +1,123 @@
+/* train/resume.c - choosing a checkpoint, and falling back from a damaged one. */
+#include "train/resume.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "ckpt/checkpoint_dir.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool holds_steps(const char *dir)
+{
+    DIR *d = opendir(dir);
+    const struct dirent *e;
+    bool found = false;
+
+    while (d && !found && (e = readdir(d)) != NULL)
+        found = strncmp(e->d_name, "step-", 5) == 0;
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* The newest whole step; *path stays NULL when there never was one. */
+static lt_err find_newest(const char *dir, char **path)
+{
+    lt_err err = lt_ckpt_find(dir, path);
+
+    if (err == LT_ENOENT && holds_steps(dir))
+        return lt_fail(LT_EFORMAT, "%s; --resume never and another checkpoint.dir start over", lt_err_text());
+    return err == LT_ENOENT ? LT_OK : err;
+}
+
+static char *aside_of(const char *path)
+{
+    const char *base = lt_path_base(path);
+
+    return lt_asprintf("%.*sdamaged.%s", (int)(base - path), path, base);
+}
+
+/* `path` is damaged, which the record of this thread tells; *older is the step before it.  Out of
+ * the way, because as the newest step it would outlive better ones when old steps are retired. */
+static lt_err fall_back(const char *dir, const char *path, char **older)
+{
+    char *aside = aside_of(path);
+    lt_err_record damage;
+    lt_err err;
+
+    lt_err_take(&damage);
+    LT_TRY(err = lt_remove_tree(aside));
+    LT_TRY(err = lt_rename_sync(path, aside));
+    if (lt_ckpt_find(dir, older) != LT_OK) {
+        LT_TRY(err = lt_rename_sync(aside, path)); /* or the next start would find nothing */
+        lt_err_give(&damage);
+        err = lt_fail_in("no older checkpoint to fall back to");
+        goto fail;
+    }
+    lt_log_warn("%s", damage.text);
+    lt_log_warn("%s is damaged: set aside as %s, falling back to %s", path, lt_path_base(aside), *older);
+fail:
+    free(aside);
+    return err;
+}
+
+static lt_err resume_newest(lt_engine *e, const lt_setup *s, lt_run_state *state, char **path)
+{
+    const char *dir = s->config->checkpoint.dir;
+    lt_err err;
+
+    LT_TRY(err = find_newest(dir, path));
+    while (*path && (err = lt_snapshot_load(e, s, state, *path)) == LT_EFORMAT) {
+        char *older = NULL;
+
+        LT_TRY(err = fall_back(dir, *path, &older));
+        free(*path);
+        *path = older;
+    }
+fail:
+    return err;
+}
+
+/* The run begins at `step`; checkpoint.dir must not hold a later one. */
+static lt_err check_newest(const char *dir, uint64_t step)
+{
+    char *newest = NULL;
+    lt_err err = lt_ckpt_find(dir, &newest);
+
+    if (err != LT_OK)
+        return err == LT_ENOENT ? LT_OK : err;
+    if (strtoull(lt_path_base(newest) + strlen("step-"), NULL, 10) > step)
+        err = lt_fail(LT_EUSAGE,
+                      "checkpoint.dir: %s is there, but this run begins after step %" PRIu64
+                      "; move it away or name another directory",
+                      newest, step);
+    free(newest);
+    return err;
+}
+
+lt_err lt_resume(lt_engine *e, const lt_setup *s, lt_run_state *state, char **path)
+{
+    const lt_config_checkpoint *c = &s->config->checkpoint;
+    bool chosen;
+    lt_err err;
+
+    *path = NULL;
+    lt_run_state_new(state);
+    if (strcmp(c->resume, "auto") == 0) {
+        LT_TRY(err = resume_newest(e, s, state, path));
+        return LT_OK;
+    }
+    if (strcmp(c->resume, "never") != 0) {
+        LT_TRY(err = lt_ckpt_resolve(c->resume, path, &chosen));
+        LT_TRY(err = lt_snapshot_load(e, s, state, *path));
+    }
+    LT_TRY(err = check_newest(c->dir, state->step));
+    return LT_OK;
+fail:
+    free(*path);
+    *path = NULL;
+    return err;
+}
