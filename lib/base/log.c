@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,7 @@ void lt_log_init(const char *program, lt_log_level level)
     the_log.program = program;
     the_log.level = level;
     the_log.terminal = isatty(STDERR_FILENO);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of write(2), with a sentence */
 }
 
 static void wipe_progress(void)

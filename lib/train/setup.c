@@ -114,9 +114,8 @@ lt_err lt_setup_open_tokenizer(lt_tokenizer **out, const char *path)
 static lt_err open_tokenizer(lt_setup *s)
 {
     const lt_shard_manifest *m = lt_dataset_manifest(s->train);
-    const char *manifest = s->config->data.train, *base = lt_path_base(manifest);
-    char *beside = lt_asprintf("%.*stokenizer.json", (int)(base - manifest), manifest);
-    char *now = lt_shard_folder_resolve(beside);
+    const char *manifest = s->config->data.train;
+    char *now = lt_dataset_tokenizer_path(s->train);
     const char *path = s->config->data.tokenizer[0] ? s->config->data.tokenizer : now;
     lt_err err = LT_OK;
 
@@ -129,7 +128,6 @@ static lt_err open_tokenizer(lt_setup *s)
     }
     lt_tokenizer_to_json(s->tokenizer, &s->tokenizer_json);
 fail:
-    free(beside);
     free(now);
     return err;
 }
