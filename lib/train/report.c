@@ -5,78 +5,127 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- --plan */
 
-static void plan_row(FILE *out, const char *what, uint64_t bytes, const char *note)
+/* One class of bytes and where they lie. */
+typedef struct plan_row {
+    const char *what, *key, *note;
+    uint64_t bytes;
+    bool on_host; /* offloaded from a GPU */
+} plan_row;
+
+enum { PLAN_ROWS = 9 };
+
+static void fill_rows(plan_row rows[PLAN_ROWS], const lt_config *c, const lt_plan_request *rq,
+                      const lt_zero_bytes *z, const lt_engine_bytes *b)
 {
-    fprintf(out, "  %-24s %16" PRIu64 "  %10.2f MiB  %s\n", what, bytes, (double)bytes / (1 << 20), note);
+    const lt_config_zero *zero = &c->deepspeed.zero_optimization;
+    bool gpu = strcmp(rq->device, "cuda") == 0;
+    bool optim = gpu && zero->offload_optimizer.device != LT_OFFLOAD_NONE;
+    bool param = gpu && zero->offload_param.device != LT_OFFLOAD_NONE;
+    const plan_row all[PLAN_ROWS] = {
+        { "parameters", "parameters", param ? "offload_param" : "", z->params, param },
+        { "gradients", "gradients", "", z->grads, false },
+        { "master weights", "master", z->master ? "fp32" : "are the parameters", z->master, optim },
+        { "first moments", "moment1", "fp32", z->moment1, optim },
+        { "second moments", "moment2", "fp32", z->moment2, optim },
+        { "activations", "activations", "", b->activations, false },
+        { "KV cache", "kv_cache", "", b->kv_cache, false },
+        { "batch and step state", "batch", "", b->batch, false },
+        { "operations' scratch", "scratch", "", b->scratch, false },
+    };
+
+    memcpy(rows, all, sizeof all);
 }
 
-static void print_plan(FILE *out, const lt_config *c, const lt_plan_request *rq, const lt_engine_bytes *b,
-                       const lt_zero_bytes *state, uint64_t total)
+static uint64_t sum_rows(const plan_row *rows, bool on_host)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < PLAN_ROWS; i++)
+        sum += rows[i].on_host == on_host ? rows[i].bytes : 0;
+    return sum;
+}
+
+static void print_row(FILE *out, const char *what, uint64_t bytes, const char *note)
+{
+    fprintf(out, "  %-24s %16" PRIu64 "  %10.2f MiB%s%s\n", what, bytes, (double)bytes / (1 << 20),
+            note[0] ? "  " : "", note);
+}
+
+static void print_plan(FILE *out, const lt_config *c, const lt_plan_request *rq, const plan_row *rows)
 {
     static const char *const stages[] = { "everything on every rank", "optimizer state cut over the ranks",
-                                          "and gradients", "and parameters" };
+                                          "optimizer state and gradients cut over the ranks",
+                                          "everything cut over the ranks" };
     int stage = (int)c->deepspeed.zero_optimization.stage;
 
     fprintf(out, "plan: one of %lld ranks, device %s, ZeRO stage %d (%s), %s\n", (long long)rq->ranks, rq->device,
             stage, stages[stage], lt_dtype_name(c->model.precision));
     fprintf(out, "  %-24s %16s\n", "class", "bytes");
-    plan_row(out, "parameters", state->params, "");
-    plan_row(out, "gradients", state->grads, "");
-    plan_row(out, "master weights", state->master, state->master ? "fp32" : "are the parameters");
-    plan_row(out, "first moments", state->moment1, "fp32");
-    plan_row(out, "second moments", state->moment2, "fp32");
-    plan_row(out, "activations", b->activations, "");
-    plan_row(out, "KV cache", b->kv_cache, "");
-    plan_row(out, "batch and step state", b->batch, "");
-    plan_row(out, "operations' scratch", b->scratch, "");
-    plan_row(out, "total", total, "");
+    for (int i = 0; i < PLAN_ROWS; i++)
+        print_row(out, rows[i].what, rows[i].bytes, rows[i].on_host ? "in host memory" : rows[i].note);
+    if (sum_rows(rows, true))
+        print_row(out, "total in host memory", sum_rows(rows, true), "");
+    print_row(out, "total on the device", sum_rows(rows, false), "");
+}
+
+static void print_plan_json(FILE *out, const lt_plan_request *rq, const plan_row *rows)
+{
+    fprintf(out, "{\"ranks\": %lld, \"device\": \"%s\"", (long long)rq->ranks, rq->device);
+    for (int i = 0; i < PLAN_ROWS; i++)
+        fprintf(out, ", \"%s\": %" PRIu64, rows[i].key, rows[i].bytes);
+    fprintf(out, ", \"host_total\": %" PRIu64 ", \"total\": %" PRIu64 "}\n", sum_rows(rows, true),
+            sum_rows(rows, false));
+}
+
+static lt_err plan_bytes(const lt_config *config, const lt_setup *s, int64_t ranks, lt_zero_bytes *out)
+{
+    lt_zero_settings set = { .stage = (int)config->deepspeed.zero_optimization.stage,
+                             .world = (int)ranks,
+                             .compute = s->engine.shape.act,
+                             .grad = s->engine.shape.grad };
+    lt_param_table *table = lt_param_table_new(s->engine.config);
+    lt_zero_plan *plan = NULL;
+    lt_err err;
+
+    LT_TRY(err = lt_zero_plan_new(&plan, table, &set));
+    *out = lt_zero_plan_bytes(plan);
+fail:
+    lt_zero_plan_free(plan);
+    lt_param_table_free(table);
+    return err;
 }
 
 lt_err lt_report_plan(lt_config *config, const lt_plan_request *rq, FILE *out)
 {
+    plan_row rows[PLAN_ROWS];
     lt_setup s = { 0 };
     lt_engine_bytes b;
-    lt_param_table *table = NULL;
-    lt_zero_plan *plan = NULL;
-    lt_zero_bytes state;
-    lt_zero_settings set;
+    lt_zero_bytes z;
     uint64_t total;
     lt_err err;
 
     LT_TRY(err = lt_config_resolve_batch(config, rq->ranks));
     LT_TRY(err = lt_setup_open(&s, config, false));
     s.engine.device = rq->device;
-    if (s.engine.shape.act == LT_F16) /* planned as bf16: the same bytes; running it is refused elsewhere */
+    if (s.engine.shape.act == LT_F16) /* as many bytes as bf16; running it is refused elsewhere */
         s.engine.shape.act = LT_BF16;
     s.engine.stage = 0;
     LT_TRY(err = lt_engine_plan(&b, &s.engine));
-    set = (lt_zero_settings){ .stage = (int)config->deepspeed.zero_optimization.stage,
-                              .world = (int)rq->ranks,
-                              .compute = s.engine.shape.act,
-                              .grad = s.engine.shape.grad };
-    table = lt_param_table_new(s.engine.config);
-    LT_TRY(err = lt_zero_plan_new(&plan, table, &set));
-    state = lt_zero_plan_bytes(plan);
-    total = state.params + state.grads + state.master + state.moment1 + state.moment2 + b.activations + b.kv_cache +
-            b.batch + b.scratch;
+    LT_TRY(err = plan_bytes(config, &s, rq->ranks, &z));
+    fill_rows(rows, config, rq, &z, &b);
     if (rq->json)
-        fprintf(out,
-                "{\"ranks\": %lld, \"parameters\": %" PRIu64 ", \"gradients\": %" PRIu64 ", \"master\": %" PRIu64
-                ", \"moment1\": %" PRIu64 ", \"moment2\": %" PRIu64 ", \"activations\": %" PRIu64
-                ", \"kv_cache\": %" PRIu64 ", \"batch\": %" PRIu64 ", \"scratch\": %" PRIu64 ", \"total\": %" PRIu64
-                "}\n",
-                (long long)rq->ranks, state.params, state.grads, state.master, state.moment1, state.moment2,
-                b.activations, b.kv_cache, b.batch, b.scratch, total);
+        print_plan_json(out, rq, rows);
     else
-        print_plan(out, config, rq, &b, &state, total);
+        print_plan(out, config, rq, rows);
+    total = sum_rows(rows, false);
     if (rq->memory && total > rq->memory)
-        err = lt_fail(LT_ENOMEM, "plan: %" PRIu64 " bytes a rank, --gpu-memory has %" PRIu64, total, rq->memory);
+        err = lt_fail(LT_ENOMEM, "plan: %" PRIu64 " bytes on the device of one rank, --gpu-memory has %" PRIu64,
+                      total, rq->memory);
 fail:
-    lt_zero_plan_free(plan);
-    lt_param_table_free(table);
     lt_setup_release(&s);
     return err;
 }
@@ -86,7 +135,7 @@ fail:
 static lt_err print_text(FILE *out, const lt_setup *s, const int32_t *ids, int64_t n)
 {
     lt_decoder decoder;
-    lt_buf text = { 0 }, quoted = { 0 };
+    lt_buf text = { 0 };
     lt_err err = LT_OK;
 
     if (!s->tokenizer)
@@ -101,7 +150,6 @@ static lt_err print_text(FILE *out, const lt_setup *s, const int32_t *ids, int64
     fprintf(out, "    \"%s...\"\n", lt_buf_cstr(&text));
 fail:
     lt_buf_release(&text);
-    lt_buf_release(&quoted);
     return err;
 }
 

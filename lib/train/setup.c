@@ -149,14 +149,28 @@ static lt_err check_vocabulary(const lt_setup *s)
     return LT_OK;
 }
 
+/* Evaluation is on by default; data without a validation split only ends the default. */
+static bool wants_evaluation(const lt_config *c)
+{
+    char *now = lt_shard_folder_resolve(c->data.val);
+    bool there = lt_path_exists(now);
+
+    free(now);
+    if (c->training.eval_every_steps == 0)
+        return false;
+    if (there || lt_config_given(c, "data.val") || lt_config_given(c, "training.eval_every_steps"))
+        return true;
+    lt_log_info("%s is not there: no evaluation", c->data.val);
+    return false;
+}
+
 static lt_err open_data(lt_setup *s)
 {
     const lt_config *c = s->config;
-    bool wants_val = c->training.eval_every_steps > 0;
     lt_err err;
 
     LT_TRY(err = open_split(&s->train, c->data.train, "data.train"));
-    if (wants_val)
+    if (wants_evaluation(c))
         LT_TRY(err = open_split(&s->val, c->data.val, "data.val"));
     LT_TRY(err = check_vocabulary(s));
     LT_TRY(err = open_tokenizer(s));
