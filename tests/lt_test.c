@@ -79,8 +79,8 @@ int main(int argc, char **argv)
         skipped = NULL;
         c->run();
         n_failed += failed;
-        printf("%sok %d - %s%s%s\n", failed ? "not " : "", ++n, c->name,
-               skipped ? " # SKIP " : "", skipped ? skipped : "");
+        printf("%sok %d - %s%s%s\n", failed ? "not " : "", ++n, c->name, skipped ? " # SKIP " : "",
+               skipped ? skipped : "");
     }
     printf("1..%d\n", n);
     if (lt_remove_tree(scratch) != LT_OK)

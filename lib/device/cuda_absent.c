@@ -11,7 +11,8 @@ static lt_err absent_open(lt_dev **out, const lt_dev_options *options)
 static lt_err absent_plan(const lt_dev_need *need, size_t *scratch_bytes)
 {
     (void)need, (void)scratch_bytes;
-    return lt_fail(LT_ENOTSUP, "device: cuda: this lt was built without CUDA and cannot plan for it");
+    return lt_fail(LT_ENOTSUP,
+                   "device: cuda: this lt was built without CUDA and cannot plan for it");
 }
 
 const lt_backend lt_backend_cuda = { .name = "cuda", .open = absent_open, .plan = absent_plan };

@@ -13,7 +13,12 @@
 extern "C" {
 #endif
 
-typedef enum lt_stream { LT_STREAM_COMPUTE, LT_STREAM_COPY_IN, LT_STREAM_COPY_OUT, LT_N_STREAMS } lt_stream;
+typedef enum lt_stream {
+    LT_STREAM_COMPUTE,
+    LT_STREAM_COPY_IN,
+    LT_STREAM_COPY_OUT,
+    LT_N_STREAMS
+} lt_stream;
 typedef enum lt_memory { LT_MEMORY_DEVICE, LT_MEMORY_PINNED } lt_memory;
 typedef struct lt_event lt_event;
 typedef struct lt_backend lt_backend;
@@ -22,24 +27,24 @@ typedef struct lt_backend lt_backend;
  * do the work and how much scratch its operations need. */
 typedef struct lt_dev_need {
     lt_dtype act, grad;
-    int64_t rows;      /* R */
+    int64_t rows; /* R */
     int64_t n_embd, n_inner, n_head, n_kv_head, head_dim;
     int64_t n_batch, t_q, t_k;
     int64_t chunk_rows, n_vocab; /* physical */
-    int n_threads;     /* CPU; 0: all */
+    int n_threads;               /* CPU; 0: all */
 } lt_dev_need;
 
 typedef struct lt_dev_options {
-    int n_threads;    /* CPU; 0: all */
-    int ordinal;      /* GPU */
+    int n_threads; /* CPU; 0: all */
+    int ordinal;   /* GPU */
     bool deterministic;
 } lt_dev_options;
 
 struct lt_dev {
     const lt_backend *backend;
     const lt_ops *ops;
-    lt_pool *pool;     /* host threads for CPU work; NULL on a GPU */
-    void *scratch;     /* device memory for the operations' own use */
+    lt_pool *pool; /* host threads for CPU work; NULL on a GPU */
+    void *scratch; /* device memory for the operations' own use */
     size_t scratch_bytes;
 };
 
@@ -49,9 +54,11 @@ struct lt_backend {
     void (*close)(lt_dev *dev);
     /* LT_ENOTSUP with a sentence when it cannot; else the scratch its operations need */
     lt_err (*plan)(const lt_dev_need *need, size_t *scratch_bytes);
-    void (*describe)(lt_dev *dev, char *text, size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
+    void (*describe)(lt_dev *dev, char *text,
+                     size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
 
-    lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes, void **out); /* zeroed, 256-byte aligned */
+    lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes,
+                    void **out); /* zeroed, 256-byte aligned */
     void (*free)(lt_dev *dev, lt_memory kind, void *data);
     void (*copy)(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes);
     lt_event *(*event_new)(lt_dev *dev);

@@ -25,19 +25,19 @@ typedef struct lt_dev lt_dev;
  * stays valid.  The host writes the first group before a step; the device writes the second. */
 typedef struct lt_step_state {
     float lr;
-    float grad_scale;  /* d loss / d (sum of token losses): loss scale / target tokens of the step */
-    float inv_scale;   /* 1 / loss scale */
+    float grad_scale; /* d loss / d (sum of token losses): loss scale / target tokens of the step */
+    float inv_scale;  /* 1 / loss scale */
     uint32_t reserved;
     uint64_t rng_step; /* counter for dropout */
 
-    uint64_t adam_t;   /* updates made; grad_norm_finish counts it, a skipped step does not */
-    float bias1;       /* 1 - beta1^t */
-    float bias2_sqrt;  /* sqrt(1 - beta2^t) */
-    float grad_norm;   /* global norm before clipping, unscaled */
-    float clip;        /* factor that adamw multiplies into gradients: inv_scale * clip factor */
-    uint32_t skip;     /* 1: a gradient is not finite, adamw leaves everything as it is */
+    uint64_t adam_t;  /* updates made; grad_norm_finish counts it, a skipped step does not */
+    float bias1;      /* 1 - beta1^t */
+    float bias2_sqrt; /* sqrt(1 - beta2^t) */
+    float grad_norm;  /* global norm before clipping, unscaled */
+    float clip;       /* factor that adamw multiplies into gradients: inv_scale * clip factor */
+    uint32_t skip;    /* 1: a gradient is not finite, adamw leaves everything as it is */
     uint32_t n_skipped;
-    double loss_sum;   /* sum of token losses of the step; sum_losses adds to it */
+    double loss_sum; /* sum of token losses of the step; sum_losses adds to it */
 } lt_step_state;
 
 /* D = op(A) op(B) [+ C] [+ bias], then an optional epilogue.  op is the transpose when its flag is
@@ -48,17 +48,17 @@ typedef struct lt_step_state {
  */
 typedef enum lt_epilogue {
     LT_EPI_NONE,
-    LT_EPI_ACT,  /* aux = D as above; D = act(aux).  aux may be absent when nobody needs it */
+    LT_EPI_ACT, /* aux = D as above; D = act(aux).  aux may be absent when nobody needs it */
     LT_EPI_DACT, /* D = D * act'(aux); col_sum (+)= column sums of D when present (per add_col_sum) */
 } lt_epilogue;
 
 typedef struct lt_matmul {
-    lt_tensor d;    /* (M, N): act or grad type */
-    lt_tensor a;    /* (M, K), or (K, M) when trans_a: act type */
-    lt_tensor b;    /* (K, N), or (N, K) when trans_b: act type */
-    lt_tensor c;    /* optional (M, N) of d's type, added; may be d itself.  Not with `add` */
-    lt_tensor bias; /* optional (1, N), act type, added to every row */
-    lt_tensor aux;  /* (M, N), act type, see lt_epilogue */
+    lt_tensor d;       /* (M, N): act or grad type */
+    lt_tensor a;       /* (M, K), or (K, M) when trans_a: act type */
+    lt_tensor b;       /* (K, N), or (N, K) when trans_b: act type */
+    lt_tensor c;       /* optional (M, N) of d's type, added; may be d itself.  Not with `add` */
+    lt_tensor bias;    /* optional (1, N), act type, added to every row */
+    lt_tensor aux;     /* (M, N), act type, see lt_epilogue */
     lt_tensor col_sum; /* optional (1, N), grad type, LT_EPI_DACT only */
     lt_epilogue epilogue;
     lt_act act;
@@ -103,12 +103,12 @@ typedef struct lt_norm_grad {
  * s <= t + (Tk - Tq) (a KV cache holds the earlier ones).  doc_start: optional (1, B*Tq) int32,
  * key s is seen only when s >= doc_start of the query's row. */
 typedef struct lt_attention {
-    lt_tensor out;      /* (B*Tq, H D) act */
-    lt_tensor lse;      /* (B*H, Tq) fp32: log sum exp of the scores; optional in forward-only use */
-    lt_tensor q, k, v;  /* act */
+    lt_tensor out;     /* (B*Tq, H D) act */
+    lt_tensor lse;     /* (B*H, Tq) fp32: log sum exp of the scores; optional in forward-only use */
+    lt_tensor q, k, v; /* act */
     lt_tensor doc_start;
     int64_t n_batch, n_head, n_kv_head, t_q, t_k, head_dim;
-    int64_t kv_rows;    /* rows of k and v from one sequence to the next, >= t_k */
+    int64_t kv_rows; /* rows of k and v from one sequence to the next, >= t_k */
     float scale;
     bool causal;
 } lt_attention;
@@ -125,16 +125,16 @@ typedef struct lt_attention_grad {
  *     dlogits = (softmax - onehot) * state->grad_scale,  dx = dlogits W,  dw (+)= dlogits^T x
  * (pad rows of dw get 0 added). */
 typedef struct lt_head_loss {
-    lt_tensor losses;   /* (1, R) fp32 */
-    lt_tensor dx;       /* optional (R, C) act */
-    lt_tensor dw;       /* (V, C) grad; with dx */
-    lt_tensor chunk;    /* (rows of a chunk, V) act: room for logits */
-    lt_tensor x;        /* (R, C) act */
-    lt_tensor w;        /* (V, C) act */
-    lt_tensor targets;  /* (1, R) int32 */
+    lt_tensor losses;           /* (1, R) fp32 */
+    lt_tensor dx;               /* optional (R, C) act */
+    lt_tensor dw;               /* (V, C) grad; with dx */
+    lt_tensor chunk;            /* (rows of a chunk, V) act: room for logits */
+    lt_tensor x;                /* (R, C) act */
+    lt_tensor w;                /* (V, C) act */
+    lt_tensor targets;          /* (1, R) int32 */
     const lt_step_state *state; /* device memory */
     int64_t n_vocab;
-    bool add;           /* dw (+)= */
+    bool add; /* dw (+)= */
 } lt_head_loss;
 
 /* Constants of the run.  AdamW (Loshchilov & Hutter 2019), PyTorch's order of operations:

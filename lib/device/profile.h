@@ -11,7 +11,7 @@ typedef enum lt_op_class {
     LT_CLASS_MATMUL,
     LT_CLASS_ATTENTION,
     LT_CLASS_NORM,
-    LT_CLASS_HEAD,      /* LM head and cross entropy, its matmuls included */
+    LT_CLASS_HEAD, /* LM head and cross entropy, its matmuls included */
     LT_CLASS_EMBED,
     LT_CLASS_POINTWISE, /* activations, column sums, copies */
     LT_CLASS_OPTIMIZER, /* norms and AdamW */

@@ -16,7 +16,8 @@ static void touch(lt_dev *dev, const lt_tensor *tensors, size_t n)
     lt_act_tick(plan);
 }
 
-#define TOUCH(dev, ...) touch(dev, (lt_tensor[]){ __VA_ARGS__ }, LT_COUNT(((lt_tensor[]){ __VA_ARGS__ })))
+#define TOUCH(dev, ...)                                                                            \
+    touch(dev, (lt_tensor[]){ __VA_ARGS__ }, LT_COUNT(((lt_tensor[]){ __VA_ARGS__ })))
 
 static void record_copy(lt_dev *dev, lt_tensor dst, lt_tensor src)
 {

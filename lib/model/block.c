@@ -104,8 +104,10 @@ static void through_cache(lt_model *m, int layer, lt_attention *a)
     lt_tensor v = lt_rows(m->cache, (2 * layer + 1) * rows, rows);
 
     for (int64_t b = 0; b < m->n_batch; b++) {
-        m->dev->ops->copy(m->dev, lt_rows(k, b * total + m->past, m->t_q), lt_rows(a->k, b * m->t_q, m->t_q));
-        m->dev->ops->copy(m->dev, lt_rows(v, b * total + m->past, m->t_q), lt_rows(a->v, b * m->t_q, m->t_q));
+        m->dev->ops->copy(m->dev, lt_rows(k, b * total + m->past, m->t_q),
+                          lt_rows(a->k, b * m->t_q, m->t_q));
+        m->dev->ops->copy(m->dev, lt_rows(v, b * total + m->past, m->t_q),
+                          lt_rows(a->v, b * m->t_q, m->t_q));
     }
     a->k = k;
     a->v = v;
@@ -124,7 +126,8 @@ static void inner_forward(lt_model *m, int layer)
     linear(m, qkv, use(m, layer, S_NORM1), LT_ROLE_QKV_WEIGHT, LT_ROLE_QKV_BIAS, layer);
     att = define(m, layer, S_ATT, c->n_head * c->head_dim);
     if (m->keep)
-        lse = lt_act_define(m->plan, block_slot_of(layer, S_LSE), LT_F32, m->n_batch * c->n_head, m->t_q);
+        lse = lt_act_define(m->plan, block_slot_of(layer, S_LSE), LT_F32, m->n_batch * c->n_head,
+                            m->t_q);
     a = attention_of(m, att, lse, use(m, layer, S_QKV));
     if (m->use_cache)
         through_cache(m, layer, &a);
@@ -152,8 +155,8 @@ void lt_block_forward(lt_model *m, int layer)
     else
         norm(m, layer, S_INPUT, use(m, layer - 1, S_MID), common(m, S_BRANCH));
     inner_forward(m, layer);
-    linear(m, define_common(m, S_BRANCH, m->config.n_embd), use(m, layer, S_FCACT), LT_ROLE_FCPROJ_WEIGHT,
-           LT_ROLE_FCPROJ_BIAS, layer);
+    linear(m, define_common(m, S_BRANCH, m->config.n_embd), use(m, layer, S_FCACT),
+           LT_ROLE_FCPROJ_WEIGHT, LT_ROLE_FCPROJ_BIAS, layer);
     m->access->release(m->access, 1 + layer);
 }
 
@@ -181,11 +184,10 @@ static void recompute(lt_model *m, int layer)
 /* dW (+)= dy^T x */
 static void weight_grad(lt_model *m, lt_role weight, int layer, lt_tensor dy, lt_tensor x, bool add)
 {
-    m->dev->ops->matmul(m->dev, &(lt_matmul){ .d = lt_model_grad(m, weight, layer),
-                                              .a = dy,
-                                              .b = x,
-                                              .trans_a = true,
-                                              .add = add });
+    m->dev->ops->matmul(
+        m->dev,
+        &(lt_matmul){
+            .d = lt_model_grad(m, weight, layer), .a = dy, .b = x, .trans_a = true, .add = add });
 }
 
 /* dx = dy W */
@@ -211,19 +213,21 @@ static void mlp_backward(lt_model *m, int layer, bool add)
                                       .col_sum = lt_model_grad(m, LT_ROLE_FC_BIAS, layer),
                                       .add_col_sum = add });
     weight_grad(m, LT_ROLE_FC_WEIGHT, layer, common(m, S_DFC), use(m, layer, S_NORM2), add);
-    input_grad(m, define_common(m, S_DNORM, m->config.n_embd), common(m, S_DFC), LT_ROLE_FC_WEIGHT, layer);
-    ops->norm_grad(m->dev, &(lt_norm_grad){ .dx = dresid,
-                                            .dresid = dresid,
-                                            .dout = common(m, S_DNORM),
-                                            .resid = use(m, layer, S_MID),
-                                            .mean = use(m, layer, S_MEAN2),
-                                            .rstd = use(m, layer, S_RSTD2),
-                                            .weight = lt_model_param(m, LT_ROLE_NORM2_WEIGHT, layer),
-                                            .dweight = lt_model_grad(m, LT_ROLE_NORM2_WEIGHT, layer),
-                                            .dbias = lt_model_grad(m, LT_ROLE_NORM2_BIAS, layer),
-                                            .col_sum = lt_model_grad(m, LT_ROLE_ATTPROJ_BIAS, layer),
-                                            .kind = m->config.norm,
-                                            .add = add });
+    input_grad(m, define_common(m, S_DNORM, m->config.n_embd), common(m, S_DFC), LT_ROLE_FC_WEIGHT,
+               layer);
+    ops->norm_grad(m->dev,
+                   &(lt_norm_grad){ .dx = dresid,
+                                    .dresid = dresid,
+                                    .dout = common(m, S_DNORM),
+                                    .resid = use(m, layer, S_MID),
+                                    .mean = use(m, layer, S_MEAN2),
+                                    .rstd = use(m, layer, S_RSTD2),
+                                    .weight = lt_model_param(m, LT_ROLE_NORM2_WEIGHT, layer),
+                                    .dweight = lt_model_grad(m, LT_ROLE_NORM2_WEIGHT, layer),
+                                    .dbias = lt_model_grad(m, LT_ROLE_NORM2_BIAS, layer),
+                                    .col_sum = lt_model_grad(m, LT_ROLE_ATTPROJ_BIAS, layer),
+                                    .kind = m->config.norm,
+                                    .add = add });
 }
 
 static void attention_backward(lt_model *m, int layer, bool add)
@@ -248,17 +252,18 @@ static void attention_backward(lt_model *m, int layer, bool add)
     ops->col_sum(m->dev, lt_model_grad(m, LT_ROLE_QKV_BIAS, layer), dqkv, add);
     weight_grad(m, LT_ROLE_QKV_WEIGHT, layer, dqkv, use(m, layer, S_NORM1), add);
     input_grad(m, define_common(m, S_DNORM, m->config.n_embd), dqkv, LT_ROLE_QKV_WEIGHT, layer);
-    ops->norm_grad(m->dev, &(lt_norm_grad){ .dx = dresid,
-                                            .dresid = dresid,
-                                            .dout = common(m, S_DNORM),
-                                            .resid = use(m, layer, S_INPUT),
-                                            .mean = use(m, layer, S_MEAN1),
-                                            .rstd = use(m, layer, S_RSTD1),
-                                            .weight = lt_model_param(m, LT_ROLE_NORM1_WEIGHT, layer),
-                                            .dweight = lt_model_grad(m, LT_ROLE_NORM1_WEIGHT, layer),
-                                            .dbias = lt_model_grad(m, LT_ROLE_NORM1_BIAS, layer),
-                                            .kind = m->config.norm,
-                                            .add = add });
+    ops->norm_grad(m->dev,
+                   &(lt_norm_grad){ .dx = dresid,
+                                    .dresid = dresid,
+                                    .dout = common(m, S_DNORM),
+                                    .resid = use(m, layer, S_INPUT),
+                                    .mean = use(m, layer, S_MEAN1),
+                                    .rstd = use(m, layer, S_RSTD1),
+                                    .weight = lt_model_param(m, LT_ROLE_NORM1_WEIGHT, layer),
+                                    .dweight = lt_model_grad(m, LT_ROLE_NORM1_WEIGHT, layer),
+                                    .dbias = lt_model_grad(m, LT_ROLE_NORM1_BIAS, layer),
+                                    .kind = m->config.norm,
+                                    .add = add });
 }
 
 void lt_block_backward(lt_model *m, int layer, bool add)

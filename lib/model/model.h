@@ -15,7 +15,7 @@ typedef struct lt_unit_access lt_unit_access;
 struct lt_unit_access {
     lt_tensor (*param)(lt_unit_access *a, int index); /* (phys_rows, cols), unit acquired */
     lt_tensor (*grad)(lt_unit_access *a, int index);
-    void (*acquire)(lt_unit_access *a, int unit);    /* the unit is about to be used */
+    void (*acquire)(lt_unit_access *a, int unit); /* the unit is about to be used */
     void (*release)(lt_unit_access *a, int unit);
     void (*grads_done)(lt_unit_access *a, int unit); /* last gradient write of this pass enqueued */
 };
@@ -29,10 +29,10 @@ typedef enum lt_use {
 } lt_use;
 
 typedef struct lt_model_shape {
-    int64_t n_batch, seq;      /* micro-batch B and T */
+    int64_t n_batch, seq; /* micro-batch B and T */
     lt_dtype act, grad;
     lt_recompute recompute;
-    int64_t chunk_rows;        /* rows of logits that exist at once in the LM head; 0: choose */
+    int64_t chunk_rows; /* rows of logits that exist at once in the LM head; 0: choose */
     int64_t generate_batch, generate_prompt, generate_total; /* 0: no generation */
     bool uses[LT_N_USES];
 } lt_model_shape;

@@ -79,9 +79,10 @@ static void forward(lt_model *m)
     int64_t r = run_rows(m), c = m->config.n_embd;
 
     m->access->acquire(m->access, 0);
-    m->dev->ops->embed(m->dev, lt_act_define(m->plan, block_slot_of(0, S_INPUT), m->shape.act, r, c),
-                       m->batch->ids, m->batch->positions, lt_model_param(m, LT_ROLE_TOKEN_EMBED, -1),
-                       lt_model_param(m, LT_ROLE_POSITION_EMBED, -1));
+    m->dev->ops->embed(
+        m->dev, lt_act_define(m->plan, block_slot_of(0, S_INPUT), m->shape.act, r, c),
+        m->batch->ids, m->batch->positions, lt_model_param(m, LT_ROLE_TOKEN_EMBED, -1),
+        lt_model_param(m, LT_ROLE_POSITION_EMBED, -1));
     m->access->release(m->access, 0);
     for (int layer = 0; layer <= last; layer++)
         lt_block_forward(m, layer);
@@ -124,18 +125,20 @@ static void head_loss(lt_model *m, lt_tensor losses, const lt_step_state *state,
 static void backward(lt_model *m, bool add)
 {
     const lt_ops *ops = m->dev->ops;
-    lt_tensor dresid = lt_act_define(m->plan, S_DRESID, m->shape.act, run_rows(m), m->config.n_embd);
+    lt_tensor dresid =
+        lt_act_define(m->plan, S_DRESID, m->shape.act, run_rows(m), m->config.n_embd);
 
-    ops->norm_grad(m->dev, &(lt_norm_grad){ .dx = dresid,
-                                            .dout = lt_act_use(m->plan, S_DNORM),
-                                            .resid = lt_act_use(m->plan, S_FINAL),
-                                            .mean = lt_act_use(m->plan, S_FINAL_MEAN),
-                                            .rstd = lt_act_use(m->plan, S_FINAL_RSTD),
-                                            .weight = lt_model_param(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
-                                            .dweight = lt_model_grad(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
-                                            .dbias = lt_model_grad(m, LT_ROLE_FINAL_NORM_BIAS, -1),
-                                            .kind = m->config.norm,
-                                            .add = add });
+    ops->norm_grad(m->dev,
+                   &(lt_norm_grad){ .dx = dresid,
+                                    .dout = lt_act_use(m->plan, S_DNORM),
+                                    .resid = lt_act_use(m->plan, S_FINAL),
+                                    .mean = lt_act_use(m->plan, S_FINAL_MEAN),
+                                    .rstd = lt_act_use(m->plan, S_FINAL_RSTD),
+                                    .weight = lt_model_param(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
+                                    .dweight = lt_model_grad(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
+                                    .dbias = lt_model_grad(m, LT_ROLE_FINAL_NORM_BIAS, -1),
+                                    .kind = m->config.norm,
+                                    .add = add });
     m->access->grads_done(m->access, head_unit(m));
     release_head(m);
     for (int layer = (int)m->config.n_layer - 1; layer >= 0; layer--)
@@ -220,7 +223,9 @@ static void ignore_unit(lt_unit_access *a, int unit)
     (void)a, (void)unit;
 }
 
-static lt_unit_access nobody = { .acquire = ignore_unit, .release = ignore_unit, .grads_done = ignore_unit };
+static lt_unit_access nobody = { .acquire = ignore_unit,
+                                 .release = ignore_unit,
+                                 .grads_done = ignore_unit };
 
 static void record_use(lt_model *m, lt_use u)
 {
@@ -272,7 +277,8 @@ lt_err lt_model_new(lt_model **out, const lt_model_config *config, const lt_para
     if (m->shape.chunk_rows == 0)
         m->shape.chunk_rows = choose_chunk(shape->n_batch * shape->seq);
     index_roles(m);
-    m->cache = lt_matrix((void *)64, shape->act, 2 * config->n_layer * shape->generate_batch * shape->generate_total,
+    m->cache = lt_matrix((void *)64, shape->act,
+                         2 * config->n_layer * shape->generate_batch * shape->generate_total,
                          config->n_kv_head * config->head_dim);
     for (int u = 0; u < LT_N_USES; u++)
         if (shape->uses[u])
@@ -322,7 +328,8 @@ lt_dev_need lt_model_need(const lt_model *m)
 
     return (lt_dev_need){ .act = s->act,
                           .grad = s->grad,
-                          .rows = max64(s->n_batch * s->seq, s->generate_batch * s->generate_prompt),
+                          .rows =
+                              max64(s->n_batch * s->seq, s->generate_batch * s->generate_prompt),
                           .n_embd = c->n_embd,
                           .n_inner = c->n_inner,
                           .n_head = c->n_head,
@@ -342,7 +349,8 @@ double lt_model_flops_per_token(const lt_model *m)
 
     for (int i = 0; i < m->table->n_params; i++) {
         const lt_param *p = &m->table->params[i];
-        bool looked_up = p->role == LT_ROLE_POSITION_EMBED || (p->role == LT_ROLE_TOKEN_EMBED && !c->tied);
+        bool looked_up =
+            p->role == LT_ROLE_POSITION_EMBED || (p->role == LT_ROLE_TOKEN_EMBED && !c->tied);
 
         if (p->n_dims == 2 && !looked_up)
             weights += (double)p->phys_count;

@@ -7,19 +7,19 @@
 
 /* Tensors of a block; slot = layer * N_BLOCK_SLOTS + name. */
 typedef enum block_slot {
-    S_INPUT,  /* (R, C) the residual stream where the block begins */
-    S_NORM1,  /* (R, C) */
-    S_MEAN1,  /* (1, R) fp32, as S_RSTD1, S_MEAN2, S_RSTD2 */
+    S_INPUT, /* (R, C) the residual stream where the block begins */
+    S_NORM1, /* (R, C) */
+    S_MEAN1, /* (1, R) fp32, as S_RSTD1, S_MEAN2, S_RSTD2 */
     S_RSTD1,
-    S_QKV,    /* (R, (H + 2 Hkv) D) */
-    S_ATT,    /* (R, H D) heads' outputs */
-    S_LSE,    /* (B H, T) fp32 */
-    S_MID,    /* (R, C) the residual stream after attention */
-    S_NORM2,  /* (R, C) */
+    S_QKV,   /* (R, (H + 2 Hkv) D) */
+    S_ATT,   /* (R, H D) heads' outputs */
+    S_LSE,   /* (B H, T) fp32 */
+    S_MID,   /* (R, C) the residual stream after attention */
+    S_NORM2, /* (R, C) */
     S_MEAN2,
     S_RSTD2,
-    S_FC,     /* (R, F) before the activation function */
-    S_FCACT,  /* (R, F) after it */
+    S_FC,    /* (R, F) before the activation function */
+    S_FCACT, /* (R, F) after it */
     N_BLOCK_SLOTS,
 } block_slot;
 
@@ -30,12 +30,12 @@ typedef enum common_slot {
     S_FINAL_NORM, /* (R, C) */
     S_FINAL_MEAN,
     S_FINAL_RSTD,
-    S_CHUNK,      /* (chunk_rows, V) logits */
-    S_DRESID,     /* (R, C) gradient of the residual stream */
-    S_DFC,        /* (R, F) */
-    S_DNORM,      /* (R, C) gradient of a norm's output */
-    S_DATT,       /* (R, H D) */
-    S_DQKV,       /* as S_QKV */
+    S_CHUNK,  /* (chunk_rows, V) logits */
+    S_DRESID, /* (R, C) gradient of the residual stream */
+    S_DFC,    /* (R, F) */
+    S_DNORM,  /* (R, C) gradient of a norm's output */
+    S_DATT,   /* (R, H D) */
+    S_DQKV,   /* as S_QKV */
     N_COMMON_SLOTS,
 } common_slot;
 
@@ -52,7 +52,7 @@ struct lt_model {
     lt_act_plan *plan;
     int64_t n_batch, t_q, past; /* t_q new positions after `past` cached ones */
     const lt_model_batch *batch;
-    lt_tensor cache; /* (2 layers B Tmax, Hkv D): k and v of layer l at 2 l and 2 l + 1 */
+    lt_tensor cache;      /* (2 layers B Tmax, Hkv D): k and v of layer l at 2 l and 2 l + 1 */
     bool use_cache, keep; /* keep: tensors are kept for a backward pass */
 };
 

@@ -16,9 +16,9 @@ typedef struct lt_optim_slice {
 typedef struct lt_optim {
     float beta1, beta2, eps;
     float weight_decay;
-    bool decay_all;  /* decay what the table says should not */
-    bool decoupled;  /* AdamW; false: Adam with L2 */
-    float max_norm;  /* global norm clipping; <= 0: off */
+    bool decay_all; /* decay what the table says should not */
+    bool decoupled; /* AdamW; false: Adam with L2 */
+    float max_norm; /* global norm clipping; <= 0: off */
 } lt_optim;
 
 /* sums[i] = sum of squares of slice i's gradient; sums is device memory for n doubles. */

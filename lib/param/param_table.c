@@ -24,29 +24,46 @@ typedef struct family {
 } family;
 
 static const row_template gpt2_embeddings[] = {
-    { LT_ROLE_TOKEN_EMBED, "transformer.wte.weight", DIM_VOCAB, DIM_C, LT_HF_LINEAR, LT_INIT_NORMAL },
-    { LT_ROLE_POSITION_EMBED, "transformer.wpe.weight", DIM_POSITIONS, DIM_C, LT_HF_LINEAR, LT_INIT_NORMAL },
+    { LT_ROLE_TOKEN_EMBED, "transformer.wte.weight", DIM_VOCAB, DIM_C, LT_HF_LINEAR,
+      LT_INIT_NORMAL },
+    { LT_ROLE_POSITION_EMBED, "transformer.wpe.weight", DIM_POSITIONS, DIM_C, LT_HF_LINEAR,
+      LT_INIT_NORMAL },
     { 0 },
 };
 static const row_template gpt2_block[] = {
-    { LT_ROLE_NORM1_WEIGHT, "transformer.h.%d.ln_1.weight", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ONE },
-    { LT_ROLE_NORM1_BIAS, "transformer.h.%d.ln_1.bias", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ZERO },
-    { LT_ROLE_QKV_WEIGHT, "transformer.h.%d.attn.c_attn.weight", DIM_QKV, DIM_C, LT_HF_CONV1D, LT_INIT_NORMAL },
-    { LT_ROLE_QKV_BIAS, "transformer.h.%d.attn.c_attn.bias", DIM_ONE, DIM_QKV, LT_HF_LINEAR, LT_INIT_ZERO },
-    { LT_ROLE_ATTPROJ_WEIGHT, "transformer.h.%d.attn.c_proj.weight", DIM_C, DIM_HEADS, LT_HF_CONV1D, LT_INIT_RESIDUAL },
-    { LT_ROLE_ATTPROJ_BIAS, "transformer.h.%d.attn.c_proj.bias", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ZERO },
-    { LT_ROLE_NORM2_WEIGHT, "transformer.h.%d.ln_2.weight", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ONE },
-    { LT_ROLE_NORM2_BIAS, "transformer.h.%d.ln_2.bias", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ZERO },
-    { LT_ROLE_FC_WEIGHT, "transformer.h.%d.mlp.c_fc.weight", DIM_INNER, DIM_C, LT_HF_CONV1D, LT_INIT_NORMAL },
-    { LT_ROLE_FC_BIAS, "transformer.h.%d.mlp.c_fc.bias", DIM_ONE, DIM_INNER, LT_HF_LINEAR, LT_INIT_ZERO },
-    { LT_ROLE_FCPROJ_WEIGHT, "transformer.h.%d.mlp.c_proj.weight", DIM_C, DIM_INNER, LT_HF_CONV1D, LT_INIT_RESIDUAL },
-    { LT_ROLE_FCPROJ_BIAS, "transformer.h.%d.mlp.c_proj.bias", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ZERO },
+    { LT_ROLE_NORM1_WEIGHT, "transformer.h.%d.ln_1.weight", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ONE },
+    { LT_ROLE_NORM1_BIAS, "transformer.h.%d.ln_1.bias", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ZERO },
+    { LT_ROLE_QKV_WEIGHT, "transformer.h.%d.attn.c_attn.weight", DIM_QKV, DIM_C, LT_HF_CONV1D,
+      LT_INIT_NORMAL },
+    { LT_ROLE_QKV_BIAS, "transformer.h.%d.attn.c_attn.bias", DIM_ONE, DIM_QKV, LT_HF_LINEAR,
+      LT_INIT_ZERO },
+    { LT_ROLE_ATTPROJ_WEIGHT, "transformer.h.%d.attn.c_proj.weight", DIM_C, DIM_HEADS, LT_HF_CONV1D,
+      LT_INIT_RESIDUAL },
+    { LT_ROLE_ATTPROJ_BIAS, "transformer.h.%d.attn.c_proj.bias", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ZERO },
+    { LT_ROLE_NORM2_WEIGHT, "transformer.h.%d.ln_2.weight", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ONE },
+    { LT_ROLE_NORM2_BIAS, "transformer.h.%d.ln_2.bias", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ZERO },
+    { LT_ROLE_FC_WEIGHT, "transformer.h.%d.mlp.c_fc.weight", DIM_INNER, DIM_C, LT_HF_CONV1D,
+      LT_INIT_NORMAL },
+    { LT_ROLE_FC_BIAS, "transformer.h.%d.mlp.c_fc.bias", DIM_ONE, DIM_INNER, LT_HF_LINEAR,
+      LT_INIT_ZERO },
+    { LT_ROLE_FCPROJ_WEIGHT, "transformer.h.%d.mlp.c_proj.weight", DIM_C, DIM_INNER, LT_HF_CONV1D,
+      LT_INIT_RESIDUAL },
+    { LT_ROLE_FCPROJ_BIAS, "transformer.h.%d.mlp.c_proj.bias", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ZERO },
     { 0 },
 };
 static const row_template gpt2_head[] = {
-    { LT_ROLE_FINAL_NORM_WEIGHT, "transformer.ln_f.weight", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ONE },
-    { LT_ROLE_FINAL_NORM_BIAS, "transformer.ln_f.bias", DIM_ONE, DIM_C, LT_HF_LINEAR, LT_INIT_ZERO },
-    { LT_ROLE_LM_HEAD, "lm_head.weight", DIM_VOCAB, DIM_C, LT_HF_LINEAR, LT_INIT_NORMAL }, /* unless tied */
+    { LT_ROLE_FINAL_NORM_WEIGHT, "transformer.ln_f.weight", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ONE },
+    { LT_ROLE_FINAL_NORM_BIAS, "transformer.ln_f.bias", DIM_ONE, DIM_C, LT_HF_LINEAR,
+      LT_INIT_ZERO },
+    { LT_ROLE_LM_HEAD, "lm_head.weight", DIM_VOCAB, DIM_C, LT_HF_LINEAR,
+      LT_INIT_NORMAL }, /* unless tied */
     { 0 },
 };
 
@@ -96,7 +113,8 @@ static void add_rows(lt_param_table *t, const lt_model_config *m, const row_temp
         p->n_dims = rows->rows == DIM_ONE ? 1 : 2;
         p->rows = size_of(m, rows->rows);
         p->cols = size_of(m, rows->cols);
-        p->phys_rows = rows->rows == DIM_VOCAB ? (int64_t)LT_ALIGN_UP(p->rows, LT_VOCAB_PAD) : p->rows;
+        p->phys_rows =
+            rows->rows == DIM_VOCAB ? (int64_t)LT_ALIGN_UP(p->rows, LT_VOCAB_PAD) : p->rows;
         p->count = p->rows * p->cols;
         p->phys_count = p->phys_rows * p->cols;
         p->layout = rows->layout;
@@ -110,7 +128,8 @@ lt_param_table *lt_param_table_new(const lt_model_config *m)
 {
     const family *f = &families[m->family];
     lt_param_table *t = lt_new0(sizeof *t);
-    size_t most = LT_COUNT(gpt2_embeddings) + LT_COUNT(gpt2_head) + (size_t)m->n_layer * LT_COUNT(gpt2_block);
+    size_t most =
+        LT_COUNT(gpt2_embeddings) + LT_COUNT(gpt2_head) + (size_t)m->n_layer * LT_COUNT(gpt2_block);
 
     t->params = lt_new_array0(most, sizeof *t->params);
     add_rows(t, m, f->embeddings, -1, 0);
@@ -152,8 +171,8 @@ int lt_param_find_name(const lt_param_table *t, const char *name)
     return -1;
 }
 
-void lt_param_init_slice(const lt_param_table *t, const lt_model_config *m, int index, uint64_t seed,
-                         int64_t first, int64_t n, float *dst)
+void lt_param_init_slice(const lt_param_table *t, const lt_model_config *m, int index,
+                         uint64_t seed, int64_t first, int64_t n, float *dst)
 {
     const lt_param *p = &t->params[index];
     double std = m->init_std;

@@ -63,7 +63,7 @@ typedef struct lt_param {
     int64_t phys_count; /* elements in memory */
     lt_hf_layout layout;
     lt_param_init init;
-    bool decay;     /* weight decay applies (matrices) */
+    bool decay; /* weight decay applies (matrices) */
     bool trainable;
 } lt_param;
 
@@ -86,7 +86,7 @@ int lt_param_find_name(const lt_param_table *t, const char *name);
 
 /* Initial values of the logical elements [first, first + n) of row `index`: a pure function of
  * (seed, row, element), so any rank fills its own slice. */
-void lt_param_init_slice(const lt_param_table *t, const lt_model_config *m, int index, uint64_t seed,
-                         int64_t first, int64_t n, float *dst);
+void lt_param_init_slice(const lt_param_table *t, const lt_model_config *m, int index,
+                         uint64_t seed, int64_t first, int64_t n, float *dst);
 
 #endif

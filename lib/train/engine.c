@@ -18,14 +18,14 @@ struct lt_engine {
     lt_optim_slice *slices;
     int n_slices;
     void *arena, *cache;
-    float *logits;       /* device, rows of lt_engine_logits or _generate */
+    float *logits; /* device, rows of lt_engine_logits or _generate */
     int64_t logits_rows;
-    int32_t *tokens;     /* device: ids, targets, positions, doc_start of one micro-batch */
-    int32_t *staging;    /* pinned, the same */
-    int64_t rows;        /* of a micro-batch, the largest use */
-    float *losses;       /* device */
-    double *sums;        /* device, n_slices */
-    lt_step_state *state; /* device */
+    int32_t *tokens;       /* device: ids, targets, positions, doc_start of one micro-batch */
+    int32_t *staging;      /* pinned, the same */
+    int64_t rows;          /* of a micro-batch, the largest use */
+    float *losses;         /* device */
+    double *sums;          /* device, n_slices */
+    lt_step_state *state;  /* device */
     lt_step_state *mirror; /* pinned */
     lt_engine_bytes bytes;
     bool last_micro;     /* gradients of this pass are complete: reduce */
@@ -97,7 +97,9 @@ static int64_t vocab_rows(const lt_model_config *c)
 static lt_err make_plans(const lt_engine_options *o, lt_param_table **table, lt_model **model,
                          lt_zero_plan **plan)
 {
-    lt_zero_settings set = { .stage = o->stage, .world = 1, .compute = o->shape.act, .grad = o->shape.grad };
+    lt_zero_settings set = {
+        .stage = o->stage, .world = 1, .compute = o->shape.act, .grad = o->shape.grad
+    };
     lt_err err;
 
     *table = lt_param_table_new(o->config);
@@ -173,9 +175,11 @@ static lt_err take_buffers(lt_engine *e)
     LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)e->rows * sizeof(float), &e->losses));
     LT_TRY(err = take(e, LT_MEMORY_DEVICE, sizeof *e->state, &e->state));
     LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *e->mirror, &e->mirror));
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)e->plan->n_segments * sizeof(double), &e->sums));
+    LT_TRY(err =
+               take(e, LT_MEMORY_DEVICE, (uint64_t)e->plan->n_segments * sizeof(double), &e->sums));
     LT_TRY(err = take(e, LT_MEMORY_DEVICE,
-                      (uint64_t)(e->logits_rows * vocab_rows(&e->config)) * sizeof(float), &e->logits));
+                      (uint64_t)(e->logits_rows * vocab_rows(&e->config)) * sizeof(float),
+                      &e->logits));
 fail:
     return err;
 }
@@ -187,8 +191,12 @@ static void make_slices(lt_engine *e)
     for (int i = 0; i < e->n_slices; i++) {
         lt_zero_slice z = lt_zero_slice_at(e->store, i);
 
-        e->slices[i] = (lt_optim_slice){ .p = z.master, .copy = z.copy, .m = z.moment1,
-                                         .v = z.moment2, .g = z.grad, .decay = z.decay };
+        e->slices[i] = (lt_optim_slice){ .p = z.master,
+                                         .copy = z.copy,
+                                         .m = z.moment1,
+                                         .v = z.moment2,
+                                         .g = z.grad,
+                                         .decay = z.decay };
     }
 }
 
@@ -201,7 +209,8 @@ lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o)
     e->options = *o;
     e->config = *o->config;
     e->options.config = &e->config;
-    e->access = (lt_unit_access){ access_param, access_grad, access_acquire, access_release, access_grads_done };
+    e->access = (lt_unit_access){ access_param, access_grad, access_acquire, access_release,
+                                  access_grads_done };
     LT_TRY(err = make_plans(&e->options, &e->table, &e->model, &e->plan));
     LT_TRY(err = lt_dev_open(&e->dev, o->device, &o->dev));
     LT_TRY(err = count_bytes(&e->bytes, o, e->model, e->plan, e->dev->backend));
@@ -317,7 +326,8 @@ lt_err lt_engine_step(lt_engine *e, const lt_engine_batch *micro, int n_micro, i
     }
     start = lt_now();
     lt_optim_norms(e->dev, e->slices, e->n_slices, e->sums);
-    lt_optim_update(e->dev, &e->options.optim, e->slices, e->n_slices, e->sums, e->n_slices, e->state);
+    lt_optim_update(e->dev, &e->options.optim, e->slices, e->n_slices, e->sums, e->n_slices,
+                    e->state);
     LT_TRY(err = lt_zero_publish(e->store));
     LT_TRY(err = fetch_state(e));
     result->optimizer_ms = (lt_now() - start) * 1e3;
@@ -334,7 +344,8 @@ void lt_engine_set_betas(lt_engine *e, double beta1, double beta2)
     e->options.optim.beta2 = (float)beta2;
 }
 
-lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens, double *loss)
+lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens,
+                           double *loss)
 {
     lt_err err;
 
@@ -377,12 +388,14 @@ lt_err lt_engine_logits(lt_engine *e, const lt_engine_batch *b, float *logits)
     return fetch_logits(e, logits, n);
 }
 
-lt_err lt_engine_generate(lt_engine *e, const lt_engine_batch *b, int64_t past, int64_t n, float *logits)
+lt_err lt_engine_generate(lt_engine *e, const lt_engine_batch *b, int64_t past, int64_t n,
+                          float *logits)
 {
     int64_t n_batch = e->options.shape.generate_batch;
     lt_model_batch batch = load_batch(e, b, n_batch * n);
 
-    lt_model_generate(e->model, &batch, past, n, lt_matrix(e->logits, LT_F32, n_batch, vocab_rows(&e->config)));
+    lt_model_generate(e->model, &batch, past, n,
+                      lt_matrix(e->logits, LT_F32, n_batch, vocab_rows(&e->config)));
     return fetch_logits(e, logits, n_batch);
 }
 
@@ -404,8 +417,9 @@ static void init_block(lt_task *task, int64_t index, int worker)
     int64_t first = index * INIT_BLOCK, left = t->piece->count - first;
 
     (void)worker;
-    lt_param_init_slice(t->e->table, &t->e->config, t->piece->param, t->seed, t->piece->first + first,
-                        left < INIT_BLOCK ? left : INIT_BLOCK, t->values + first);
+    lt_param_init_slice(t->e->table, &t->e->config, t->piece->param, t->seed,
+                        t->piece->first + first, left < INIT_BLOCK ? left : INIT_BLOCK,
+                        t->values + first);
 }
 
 lt_err lt_engine_init_weights(lt_engine *e, uint64_t seed)
@@ -417,7 +431,8 @@ lt_err lt_engine_init_weights(lt_engine *e, uint64_t seed)
 
     for (int i = 0; i < n; i++) {
         t.piece = &pieces[i];
-        LT_TRY(err = lt_alloc_array(&t.values, (uint64_t)pieces[i].count, sizeof(float), "initial weights"));
+        LT_TRY(err = lt_alloc_array(&t.values, (uint64_t)pieces[i].count, sizeof(float),
+                                    "initial weights"));
         lt_pool_run(e->dev->pool, &t.task, (pieces[i].count + INIT_BLOCK - 1) / INIT_BLOCK);
         LT_TRY(err = lt_zero_write(e->store, LT_ZERO_MASTER, &pieces[i], t.values));
         free(t.values);

@@ -23,11 +23,11 @@ typedef struct lt_engine_options {
 
 /* Bytes by class, the same arithmetic that lt_engine_open allocates by. */
 typedef struct lt_engine_bytes {
-    lt_zero_bytes state;    /* parameters, gradients, master weights, moments */
-    uint64_t activations;   /* arena: the largest use */
+    lt_zero_bytes state;  /* parameters, gradients, master weights, moments */
+    uint64_t activations; /* arena: the largest use */
     uint64_t kv_cache;
-    uint64_t batch;         /* token buffers, losses, step state */
-    uint64_t scratch;       /* the operations' own */
+    uint64_t batch;   /* token buffers, losses, step state */
+    uint64_t scratch; /* the operations' own */
     uint64_t total;
 } lt_engine_bytes;
 
@@ -75,7 +75,7 @@ const lt_param_table *lt_engine_table(const lt_engine *e);
 const lt_model *lt_engine_model(const lt_engine *e);
 lt_engine_bytes lt_engine_bytes_used(const lt_engine *e);
 int64_t lt_engine_prompt_rows(const lt_engine *e); /* most tokens of one lt_engine_generate */
-int64_t lt_engine_vocab_rows(const lt_engine *e); /* V physical */
+int64_t lt_engine_vocab_rows(const lt_engine *e);  /* V physical */
 
 /* Updates made so far (Adam's t) and steps skipped: part of a checkpoint. */
 LT_MUST_USE lt_err lt_engine_counters(lt_engine *e, uint64_t *adam_t, uint32_t *n_skipped);

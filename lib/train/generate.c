@@ -93,7 +93,8 @@ static lt_err feed(generation *g, const uint32_t *tokens, int64_t n)
             g->ids[i] = (int32_t)tokens[i];
             g->positions[i] = (int32_t)(g->past + i);
         }
-        err = lt_engine_generate(g->engine, &(lt_engine_batch){ .ids = g->ids, .positions = g->positions },
+        err = lt_engine_generate(g->engine,
+                                 &(lt_engine_batch){ .ids = g->ids, .positions = g->positions },
                                  g->past, now, g->logits);
         g->past += now;
         tokens += now;
@@ -102,8 +103,8 @@ static lt_err feed(generation *g, const uint32_t *tokens, int64_t n)
     return err;
 }
 
-static lt_err encode_prompt(const lt_tokenizer *t, const lt_model_config *config, const char *prompt,
-                            lt_ids *ids)
+static lt_err encode_prompt(const lt_tokenizer *t, const lt_model_config *config,
+                            const char *prompt, lt_ids *ids)
 {
     lt_encoder *encoder = lt_encoder_new(t);
     uint32_t eot = lt_tokenizer_eot_id(t);
@@ -112,17 +113,19 @@ static lt_err encode_prompt(const lt_tokenizer *t, const lt_model_config *config
     lt_encoder_free(encoder);
     if (ids->size == 0) {
         if (eot == UINT32_MAX)
-            return lt_fail(LT_EUSAGE, "prompt: the tokenizer has no end-of-text token to begin from; give a prompt");
+            return lt_fail(
+                LT_EUSAGE,
+                "prompt: the tokenizer has no end-of-text token to begin from; give a prompt");
         lt_array_reserve(&ids->data, &ids->capacity, 1, sizeof *ids->data);
         ids->data[ids->size++] = eot;
     }
     if ((int64_t)ids->size >= config->n_positions)
-        return lt_fail(LT_EUSAGE, "prompt: %zu tokens leave no room in the model's %lld positions", ids->size,
-                       (long long)config->n_positions);
+        return lt_fail(LT_EUSAGE, "prompt: %zu tokens leave no room in the model's %lld positions",
+                       ids->size, (long long)config->n_positions);
     for (size_t i = 0; i < ids->size; i++)
         if ((int64_t)ids->data[i] >= config->vocab_size)
-            return lt_fail(LT_EMISMATCH, "prompt: token id %u, the model has %lld: wrong tokenizer", ids->data[i],
-                           (long long)config->vocab_size);
+            return lt_fail(LT_EMISMATCH, "prompt: token id %u, the model has %lld: wrong tokenizer",
+                           ids->data[i], (long long)config->vocab_size);
     return LT_OK;
 }
 

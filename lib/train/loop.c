@@ -35,9 +35,9 @@ typedef struct run {
     lt_tb_events *events;
     lt_progress progress;
     lt_engine_batch *micro;
-    double saved_at;      /* clock of the last checkpoint */
+    double saved_at; /* clock of the last checkpoint */
     uint64_t saved_step;
-    double step_s;        /* moving average for the ETA */
+    double step_s; /* moving average for the ETA */
     int skips_in_a_row;
     uint64_t skipped;
 } run;
@@ -70,25 +70,32 @@ static lt_err check_model(const run *r)
     const lt_config_model *m = &r->config->model;
 
     if (m->dropout > 0)
-        return lt_fail(LT_ENOTSUP, "model.dropout: %g is not supported yet; lt trains with 0", m->dropout);
+        return lt_fail(LT_ENOTSUP, "model.dropout: %g is not supported yet; lt trains with 0",
+                       m->dropout);
     if (m->hf_dropout > 0)
-        lt_log_info("%s/config.json has dropout %g; lt trains with model.dropout = 0", m->path, m->hf_dropout);
+        lt_log_info("%s/config.json has dropout %g; lt trains with model.dropout = 0", m->path,
+                    m->hf_dropout);
     return LT_OK;
 }
 
 static lt_err load_weights(run *r)
 {
     char *path = NULL;
+    uint64_t adam_t;
+    uint32_t skipped = 0;
     lt_err err;
 
     LT_TRY(err = lt_resume(r->engine, &r->setup, &r->state, &path));
     if (path)
-        lt_log_info("resuming from %s: step %llu, %llu samples", path, (unsigned long long)r->state.step,
-                    (unsigned long long)r->state.samples);
+        lt_log_info("resuming from %s: step %llu, %llu samples", path,
+                    (unsigned long long)r->state.step, (unsigned long long)r->state.samples);
     else if (r->config->model.path[0])
         err = lt_engine_load_hf(r->engine, r->config->model.path);
     else
         err = lt_engine_init_weights(r->engine, (uint64_t)r->config->training.seed);
+    if (err == LT_OK)
+        err = lt_engine_counters(r->engine, &adam_t, &skipped);
+    r->skipped = skipped;
     r->saved_step = r->state.step;
 fail:
     free(path);
@@ -104,7 +111,8 @@ static lt_err open_logs(run *r)
     LT_TRY(err = lt_metrics_log_open(&r->log, c->dir, r->state.step));
     if (c->tensorboard)
         LT_TRY(err = lt_tb_events_open(&r->events, c->tensorboard_dir, 10));
-    r->progress = (lt_progress){ .total_steps = r->setup.total_steps, .every_steps = (uint64_t)c->every_steps };
+    r->progress = (lt_progress){ .total_steps = r->setup.total_steps,
+                                 .every_steps = (uint64_t)c->every_steps };
 fail:
     return err;
 }
@@ -118,14 +126,17 @@ static void print_header(const run *r)
 
     lt_sysinfo_read(&system);
     lt_sysinfo_format(&line, &system);
-    lt_engine_device(r->engine)->backend->describe(lt_engine_device(r->engine), device, sizeof device);
+    lt_engine_device(r->engine)->backend->describe(lt_engine_device(r->engine), device,
+                                                   sizeof device);
     lt_log_info("%s", lt_buf_cstr(&line));
     lt_log_info("%s; %.1f M parameters, %s, %.1f MiB in use", device,
-                (double)lt_engine_table(r->engine)->n_elements * 1e-6, lt_dtype_name(s->engine.shape.act),
+                (double)lt_engine_table(r->engine)->n_elements * 1e-6,
+                lt_dtype_name(s->engine.shape.act),
                 (double)lt_engine_bytes_used(r->engine).total / (1 << 20));
-    lt_log_info("%llu steps of %llu sequences of %lld tokens (%d micro-batches); an epoch is %llu sequences",
-                (unsigned long long)s->total_steps, (unsigned long long)s->step_samples,
-                (long long)s->engine.shape.seq, s->n_micro, (unsigned long long)s->epoch_samples);
+    lt_log_info(
+        "%llu steps of %llu sequences of %lld tokens (%d micro-batches); an epoch is %llu sequences",
+        (unsigned long long)s->total_steps, (unsigned long long)s->step_samples,
+        (long long)s->engine.shape.seq, s->n_micro, (unsigned long long)s->epoch_samples);
     lt_buf_release(&line);
 }
 
@@ -181,7 +192,9 @@ static void slice_batch(run *r, const lt_batch *b)
         r->micro[i] = (lt_engine_batch){ .ids = b->inputs + i * rows,
                                          .targets = b->targets + i * rows,
                                          .positions = b->positions + i * rows,
-                                         .doc_start = r->config->data.document_masking ? b->doc_start + i * rows : NULL };
+                                         .doc_start = r->config->data.document_masking
+                                                          ? b->doc_start + i * rows
+                                                          : NULL };
 }
 
 static lt_err check_skips(run *r, bool skipped)
@@ -192,10 +205,11 @@ static lt_err check_skips(run *r, bool skipped)
         lt_log_warn("step %llu: a gradient is not finite; the update was skipped",
                     (unsigned long long)r->state.step);
     if (r->skips_in_a_row >= MAX_SKIPS_IN_A_ROW)
-        return lt_fail(LT_EFAULT,
-                       "step %llu: %d steps in a row had gradients that are not finite; training has diverged "
-                       "(lower training.lr or longer training.warmup_steps may help)",
-                       (unsigned long long)r->state.step, MAX_SKIPS_IN_A_ROW);
+        return lt_fail(
+            LT_EFAULT,
+            "step %llu: %d steps in a row had gradients that are not finite; training has diverged "
+            "(lower training.lr or longer training.warmup_steps may help)",
+            (unsigned long long)r->state.step, MAX_SKIPS_IN_A_ROW);
     return LT_OK;
 }
 
@@ -212,7 +226,8 @@ static lt_err train_step(run *r, lt_step_metrics *m)
     m->data_ms = (lt_now() - start) * 1e3;
     slice_batch(r, b);
     if (s->schedule.kind == LT_LR_DS_ONE_CYCLE && s->schedule.cycle_momentum)
-        lt_engine_set_betas(r->engine, lt_lr_beta1_at(&s->schedule, (int64_t)r->state.step + 1, 0), 0.99);
+        lt_engine_set_betas(r->engine, lt_lr_beta1_at(&s->schedule, (int64_t)r->state.step + 1, 0),
+                            0.99);
     LT_TRY(err = lt_engine_step(r->engine, r->micro, s->n_micro, b->n_target_tokens, lr, &result));
     lt_batcher_release(r->batches);
     r->state.step++;
@@ -299,15 +314,16 @@ static lt_err show_samples(run *r)
 {
     const lt_config_training *t = &r->config->training;
     size_t n = t->sample_prompts.n ? t->sample_prompts.n : 1;
-    lt_sampling sampling = { t->sample_temperature, t->sample_top_k, t->sample_top_p, (uint64_t)t->seed };
+    lt_sampling sampling = { t->sample_temperature, t->sample_top_k, t->sample_top_p,
+                             (uint64_t)t->seed };
     lt_err err = LT_OK;
 
     for (size_t i = 0; i < n && err == LT_OK; i++) {
         const char *prompt = t->sample_prompts.n ? t->sample_prompts.items[i] : "";
         buf_sink sink = { { buf_put }, { 0 } };
 
-        err = lt_generate(r->engine, &r->config->model.dims, r->setup.tokenizer, prompt, t->sample_max_tokens,
-                          &sampling, &sink.sink);
+        err = lt_generate(r->engine, &r->config->model.dims, r->setup.tokenizer, prompt,
+                          t->sample_max_tokens, &sampling, &sink.sink);
         if (err == LT_OK)
             lt_log_info("step %llu: sample: %s%s", (unsigned long long)r->state.step, prompt,
                         lt_buf_cstr(&sink.text));
@@ -397,7 +413,8 @@ static lt_err steps(run *r)
     if (r->saved_step != r->state.step)
         LT_TRY(err = save(r));
     if (stop_signal && r->state.step < r->setup.total_steps)
-        return lt_fail(LT_ERESTART, "stopped by signal %d after step %llu; run the same command to go on",
+        return lt_fail(LT_ERESTART,
+                       "stopped by signal %d after step %llu; run the same command to go on",
                        (int)stop_signal, (unsigned long long)r->state.step);
     if (r->state.step > 0 && lt_path_exists(r->config->logging.dir))
         err = draw_curve(r);

@@ -55,18 +55,22 @@ static void print_row(FILE *out, const char *what, uint64_t bytes, const char *n
             note[0] ? "  " : "", note);
 }
 
-static void print_plan(FILE *out, const lt_config *c, const lt_plan_request *rq, const plan_row *rows)
+static void print_plan(FILE *out, const lt_config *c, const lt_plan_request *rq,
+                       const plan_row *rows)
 {
-    static const char *const stages[] = { "everything on every rank", "optimizer state cut over the ranks",
+    static const char *const stages[] = { "everything on every rank",
+                                          "optimizer state cut over the ranks",
                                           "optimizer state and gradients cut over the ranks",
                                           "everything cut over the ranks" };
     int stage = (int)c->deepspeed.zero_optimization.stage;
 
-    fprintf(out, "plan: one of %lld ranks, device %s, ZeRO stage %d (%s), %s\n", (long long)rq->ranks, rq->device,
-            stage, stages[stage], lt_dtype_name(c->model.precision));
+    fprintf(out, "plan: one of %lld ranks, device %s, ZeRO stage %d (%s), %s\n",
+            (long long)rq->ranks, rq->device, stage, stages[stage],
+            lt_dtype_name(c->model.precision));
     fprintf(out, "  %-24s %16s\n", "class", "bytes");
     for (int i = 0; i < PLAN_ROWS; i++)
-        print_row(out, rows[i].what, rows[i].bytes, rows[i].on_host ? "in host memory" : rows[i].note);
+        print_row(out, rows[i].what, rows[i].bytes,
+                  rows[i].on_host ? "in host memory" : rows[i].note);
     if (sum_rows(rows, true))
         print_row(out, "total in host memory", sum_rows(rows, true), "");
     print_row(out, "total on the device", sum_rows(rows, false), "");
@@ -81,7 +85,8 @@ static void print_plan_json(FILE *out, const lt_plan_request *rq, const plan_row
             sum_rows(rows, false));
 }
 
-static lt_err plan_bytes(const lt_config *config, const lt_setup *s, int64_t ranks, lt_zero_bytes *out)
+static lt_err plan_bytes(const lt_config *config, const lt_setup *s, int64_t ranks,
+                         lt_zero_bytes *out)
 {
     lt_zero_settings set = { .stage = (int)config->deepspeed.zero_optimization.stage,
                              .world = (int)ranks,
@@ -123,8 +128,10 @@ lt_err lt_report_plan(lt_config *config, const lt_plan_request *rq, FILE *out)
         print_plan(out, config, rq, rows);
     total = sum_rows(rows, false);
     if (rq->memory && total > rq->memory)
-        err = lt_fail(LT_ENOMEM, "plan: %" PRIu64 " bytes on the device of one rank, --gpu-memory has %" PRIu64,
-                      total, rq->memory);
+        err =
+            lt_fail(LT_ENOMEM,
+                    "plan: %" PRIu64 " bytes on the device of one rank, --gpu-memory has %" PRIu64,
+                    total, rq->memory);
 fail:
     lt_setup_release(&s);
     return err;
@@ -166,8 +173,8 @@ static lt_err print_batches(FILE *out, const lt_setup *s)
     LT_TRY(err = lt_batcher_open(&batches, &o));
     for (int step = 1; step <= STEPS; step++) {
         LT_TRY(err = lt_batcher_next(batches, &b));
-        fprintf(out, "step %d: samples %" PRIu64 " to %" PRIu64 ", %" PRId64 " counted tokens\n", step,
-                b->first_sample, b->first_sample + b->n_samples - 1, b->n_target_tokens);
+        fprintf(out, "step %d: samples %" PRIu64 " to %" PRIu64 ", %" PRId64 " counted tokens\n",
+                step, b->first_sample, b->first_sample + b->n_samples - 1, b->n_target_tokens);
         for (int64_t row = 0; row < SHOWN_ROWS && row < (int64_t)b->n_samples; row++) {
             fprintf(out, "  row %" PRId64 ":", row);
             for (int64_t i = 0; i < shown; i++)
@@ -189,8 +196,8 @@ lt_err lt_report_dry_run(lt_config *config, FILE *out)
     lt_err err;
 
     LT_TRY(err = lt_setup_open(&s, config, true));
-    fprintf(out, "%" PRIu64 " steps of %" PRIu64 " sequences of %" PRId64 " tokens\n", s.total_steps,
-            s.step_samples, config->data.seq_len);
+    fprintf(out, "%" PRIu64 " steps of %" PRIu64 " sequences of %" PRId64 " tokens\n",
+            s.total_steps, s.step_samples, config->data.seq_len);
     LT_TRY(err = print_batches(out, &s));
     fprintf(out, "learning rate\n");
     for (int i = 0; i < POINTS; i++) {
@@ -213,14 +220,16 @@ lt_err lt_report_explain(lt_config *config, int64_t step, FILE *out)
 
     LT_TRY(err = lt_setup_open(&s, config, true));
     if (step < 1 || (uint64_t)step > s.total_steps) {
-        err = lt_fail(LT_EUSAGE, "--explain-step: expected 1 to %" PRIu64 ", found %" PRId64, s.total_steps, step);
+        err = lt_fail(LT_EUSAGE, "--explain-step: expected 1 to %" PRIu64 ", found %" PRId64,
+                      s.total_steps, step);
         goto fail;
     }
     o = lt_setup_batches(&s, 0);
     first = (uint64_t)(step - 1) * s.step_samples;
     for (uint64_t k = first; k < first + s.step_samples; k++)
         LT_TRY(err = lt_batch_explain(&o, k, &text));
-    fprintf(out, "step %" PRId64 ", learning rate %.6e\n%s", step, lt_lr_at(&s.schedule, step), lt_buf_cstr(&text));
+    fprintf(out, "step %" PRId64 ", learning rate %.6e\n%s", step, lt_lr_at(&s.schedule, step),
+            lt_buf_cstr(&text));
 fail:
     lt_buf_release(&text);
     lt_setup_release(&s);

@@ -6,9 +6,9 @@
 #include <stdio.h>
 
 typedef struct lt_plan_request {
-    const char *device;  /* "cpu" or "cuda" */
+    const char *device; /* "cpu" or "cuda" */
     int64_t ranks;
-    uint64_t memory;     /* bytes of one device; 0: not compared */
+    uint64_t memory; /* bytes of one device; 0: not compared */
     bool json;
 } lt_plan_request;
 

@@ -29,7 +29,8 @@ static lt_err find_newest(const char *dir, char **path)
     lt_err err = lt_ckpt_find(dir, path);
 
     if (err == LT_ENOENT && holds_steps(dir))
-        return lt_fail(LT_EFORMAT, "%s; --resume never and another checkpoint.dir start over", lt_err_text());
+        return lt_fail(LT_EFORMAT, "%s; --resume never and another checkpoint.dir start over",
+                       lt_err_text());
     return err == LT_ENOENT ? LT_OK : err;
 }
 
@@ -58,7 +59,8 @@ static lt_err fall_back(const char *dir, const char *path, char **older)
         goto fail;
     }
     lt_log_warn("%s", damage.text);
-    lt_log_warn("%s is damaged: set aside as %s, falling back to %s", path, lt_path_base(aside), *older);
+    lt_log_warn("%s is damaged: set aside as %s, falling back to %s", path, lt_path_base(aside),
+                *older);
 fail:
     free(aside);
     return err;

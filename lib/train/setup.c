@@ -96,10 +96,11 @@ static lt_err open_split(lt_dataset **out, const char *path, const char *key)
 
     free(now);
     if (!there)
-        return lt_fail(LT_ENOENT,
-                       "%s: %s is not there; make it with: lt-tokenize --tokenizer gpt2 corpus.txt -o corpus.tok "
-                       "&& lt-shard --out data corpus.tok",
-                       key, path);
+        return lt_fail(
+            LT_ENOENT,
+            "%s: %s is not there; make it with: lt-tokenize --tokenizer gpt2 corpus.txt -o corpus.tok "
+            "&& lt-shard --out data corpus.tok",
+            key, path);
     return lt_dataset_open(out, path);
 }
 
@@ -123,7 +124,8 @@ static lt_err open_tokenizer(lt_setup *s)
         goto fail;
     LT_TRY(err = lt_setup_open_tokenizer(&s->tokenizer, path));
     if (memcmp(lt_tokenizer_hash(s->tokenizer), m->tokenizer_hash, sizeof m->tokenizer_hash) != 0) {
-        err = lt_fail(LT_EMISMATCH, "%s is not the tokenizer that made %s: their hashes differ", path, manifest);
+        err = lt_fail(LT_EMISMATCH, "%s is not the tokenizer that made %s: their hashes differ",
+                      path, manifest);
         goto fail;
     }
     lt_tokenizer_to_json(s->tokenizer, &s->tokenizer_json);
@@ -138,14 +140,15 @@ static lt_err check_vocabulary(const lt_setup *s)
     int64_t vocab = s->config->model.dims.vocab_size;
 
     if ((int64_t)m->vocab_size > vocab)
-        return lt_fail(LT_EMISMATCH,
-                       "vocabulary: %s was made with %u token ids, the model has %lld; set model.vocab_size to at "
-                       "least %u or shard the data with the model's tokenizer",
-                       s->config->data.train, m->vocab_size, (long long)vocab, m->vocab_size);
+        return lt_fail(
+            LT_EMISMATCH,
+            "vocabulary: %s was made with %u token ids, the model has %lld; set model.vocab_size to at "
+            "least %u or shard the data with the model's tokenizer",
+            s->config->data.train, m->vocab_size, (long long)vocab, m->vocab_size);
     if (s->val && memcmp(lt_dataset_manifest(s->val)->tokenizer_hash, m->tokenizer_hash,
                          sizeof m->tokenizer_hash) != 0)
-        return lt_fail(LT_EMISMATCH, "%s and %s were made with different tokenizers", s->config->data.train,
-                       s->config->data.val);
+        return lt_fail(LT_EMISMATCH, "%s and %s were made with different tokenizers",
+                       s->config->data.train, s->config->data.val);
     return LT_OK;
 }
 
@@ -175,8 +178,10 @@ static lt_err open_data(lt_setup *s)
     LT_TRY(err = check_vocabulary(s));
     LT_TRY(err = open_tokenizer(s));
     if (c->training.sample_every_steps > 0 && !s->tokenizer)
-        err = lt_fail(LT_EUSAGE, "training.sample_every_steps: no tokenizer.json beside %s; set data.tokenizer",
-                      c->data.train);
+        err =
+            lt_fail(LT_EUSAGE,
+                    "training.sample_every_steps: no tokenizer.json beside %s; set data.tokenizer",
+                    c->data.train);
 fail:
     return err;
 }
@@ -202,8 +207,10 @@ static lt_err count_epoch(lt_setup *s)
     lt_err err;
 
     if (s->val)
-        LT_TRY(err = lt_sampler_init(&windows, lt_dataset_tokens(s->val), t, 0, 0, false, c->data.val));
-    LT_TRY(err = lt_sampler_init(&windows, lt_dataset_tokens(s->train), t, 0, 0, c->data.shuffle, c->data.train));
+        LT_TRY(err = lt_sampler_init(&windows, lt_dataset_tokens(s->val), t, 0, 0, false,
+                                     c->data.val));
+    LT_TRY(err = lt_sampler_init(&windows, lt_dataset_tokens(s->train), t, 0, 0, c->data.shuffle,
+                                 c->data.train));
     s->epoch_samples = windows.n_windows;
 fail:
     return err;
@@ -223,7 +230,8 @@ lt_err lt_setup_open(lt_setup *s, lt_config *config, bool with_data)
     s->n_micro = (int)config->training.gradient_accumulation_steps;
     s->total_steps = steps_of(s);
     if (with_data && s->total_steps == 0) {
-        err = lt_fail(LT_EUSAGE, "training.epochs: %lld epochs of %llu sequences do not fill one step of %llu",
+        err = lt_fail(LT_EUSAGE,
+                      "training.epochs: %lld epochs of %llu sequences do not fill one step of %llu",
                       (long long)config->training.epochs, (unsigned long long)s->epoch_samples,
                       (unsigned long long)s->step_samples);
         goto fail;

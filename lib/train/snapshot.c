@@ -46,9 +46,10 @@ static void identity(lt_buf *out, const lt_setup *s)
     char data[LT_SHA256_HEX];
 
     lt_sha256_hex(lt_dataset_manifest(s->train)->id, data);
-    lt_buf_printf(out, "\"data\": \"%s\", \"seq_len\": %" PRId64 ", \"seed\": %" PRId64 ", \"shuffle\": %s, ",
-                  data, s->config->data.seq_len, s->config->training.seed,
-                  s->config->data.shuffle ? "true" : "false");
+    lt_buf_printf(
+        out, "\"data\": \"%s\", \"seq_len\": %" PRId64 ", \"seed\": %" PRId64 ", \"shuffle\": %s, ",
+        data, s->config->data.seq_len, s->config->training.seed,
+        s->config->data.shuffle ? "true" : "false");
 }
 
 static lt_err format_state(lt_buf *out, lt_engine *e, const lt_setup *s, const lt_run_state *state)
@@ -60,8 +61,8 @@ static lt_err format_state(lt_buf *out, lt_engine *e, const lt_setup *s, const l
     LT_TRY(err = lt_engine_counters(e, &adam_t, &n_skipped));
     lt_buf_printf(out, "{");
     identity(out, s);
-    lt_buf_printf(out, "\"step\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"tokens\": %" PRIu64, state->step,
-                  state->samples, state->tokens);
+    lt_buf_printf(out, "\"step\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"tokens\": %" PRIu64,
+                  state->step, state->samples, state->tokens);
     lt_buf_printf(out, ", \"adam_t\": %" PRIu64 ", \"skipped_steps\": %u}\n", adam_t, n_skipped);
 fail:
     return err;
@@ -84,7 +85,8 @@ static lt_err gather_slices(lt_engine *e, lt_ckpt_slice *slices, size_t *n, void
             if (!data) {
                 float *copy;
 
-                LT_TRY(err = lt_alloc_array(&copy, (uint64_t)p->count, sizeof *copy, "checkpoint snapshot"));
+                LT_TRY(err = lt_alloc_array(&copy, (uint64_t)p->count, sizeof *copy,
+                                            "checkpoint snapshot"));
                 owned[*n] = copy;
                 LT_TRY(err = lt_zero_read(lt_engine_store(e), groups[g].which, p, copy));
                 data = copy;
@@ -110,7 +112,9 @@ lt_err lt_snapshot_save(lt_engine *e, const lt_setup *s, const lt_run_state *sta
     lt_ckpt_slice *slices = lt_new_array0(most, sizeof *slices);
     void **owned = lt_new_array0(most, sizeof *owned);
     lt_buf config = { 0 }, generation = { 0 }, yaml = { 0 }, counters = { 0 };
-    lt_ckpt_save_request rq = { .tensors = tensors, .n_tensors = (size_t)table->n_params, .world = 1 };
+    lt_ckpt_save_request rq = { .tensors = tensors,
+                                .n_tensors = (size_t)table->n_params,
+                                .world = 1 };
     lt_ckpt_blob blobs[5];
     lt_err err;
 
@@ -124,7 +128,8 @@ lt_err lt_snapshot_save(lt_engine *e, const lt_setup *s, const lt_run_state *sta
     blobs[2] = (lt_ckpt_blob){ "config.yaml", yaml.data, yaml.size };
     blobs[3] = (lt_ckpt_blob){ "state.json", counters.data, counters.size };
     if (s->tokenizer)
-        blobs[n_blobs++] = (lt_ckpt_blob){ "tokenizer.json", s->tokenizer_json.data, s->tokenizer_json.size };
+        blobs[n_blobs++] =
+            (lt_ckpt_blob){ "tokenizer.json", s->tokenizer_json.data, s->tokenizer_json.size };
     rq.step = (lt_ckpt_step){ state->step, state->samples, state->tokens, state->run_id };
     rq.slices = slices;
     rq.blobs = blobs;
@@ -157,8 +162,8 @@ static lt_err load_group(lt_engine *e, lt_ckpt *c, lt_zero_class which, const ch
         const lt_zero_piece *p = &pieces[i];
 
         LT_TRY(err = lt_alloc_array(&values, (uint64_t)p->count, sizeof *values, lt_ckpt_path(c)));
-        LT_TRY(err = lt_ckpt_read(c, group, table->params[p->param].name, (uint64_t)p->first, (uint64_t)p->count,
-                                  values, LT_F32));
+        LT_TRY(err = lt_ckpt_read(c, group, table->params[p->param].name, (uint64_t)p->first,
+                                  (uint64_t)p->count, values, LT_F32));
         LT_TRY(err = lt_zero_write(lt_engine_store(e), which, p, values));
         free(values);
         values = NULL;
@@ -184,10 +189,11 @@ fail:
 
 static lt_err differs(const char *path, const char *what, const char *there, const char *here)
 {
-    return lt_fail(LT_EMISMATCH,
-                   "%s was trained with %s %s, this run has %s; go on with the same, or start over with "
-                   "checkpoint.resume=never and another checkpoint.dir",
-                   path, what, there, here);
+    return lt_fail(
+        LT_EMISMATCH,
+        "%s was trained with %s %s, this run has %s; go on with the same, or start over with "
+        "checkpoint.resume=never and another checkpoint.dir",
+        path, what, there, here);
 }
 
 static lt_err check_identity(const json_t *state, const lt_setup *s, const char *path)
@@ -214,7 +220,8 @@ static lt_err check_identity(const json_t *state, const lt_setup *s, const char 
     if (strcmp(a, b) != 0)
         return differs(path, "training.seed", a, b);
     if (shuffle != s->config->data.shuffle)
-        return differs(path, "data.shuffle", shuffle ? "true" : "false", shuffle ? "false" : "true");
+        return differs(path, "data.shuffle", shuffle ? "true" : "false",
+                       shuffle ? "false" : "true");
 fail:
     return err;
 }

@@ -16,7 +16,8 @@ static bool in_class(const lt_param *p, size_t c)
 }
 
 /* Places the unit's parameters of one class from *at on; adds a segment if there were any. */
-static void cut_segment(lt_zero_plan *p, const lt_param_table *t, int unit, size_t class_, int64_t *at)
+static void cut_segment(lt_zero_plan *p, const lt_param_table *t, int unit, size_t class_,
+                        int64_t *at)
 {
     int64_t start = *at, chunk = (int64_t)p->set.world * LT_ZERO_ALIGN;
     lt_zero_segment *s = &p->segments[p->n_segments];

@@ -9,19 +9,21 @@ struct lt_zero_store {
     const lt_zero_plan *plan;
     const lt_param_table *table;
     bool training;
-    void *params, *grads;                /* the flat space */
-    float *master, *moment1, *moment2;   /* owned; master may be params */
-    int *slices;                         /* segments that train */
+    void *params, *grads;              /* the flat space */
+    float *master, *moment1, *moment2; /* owned; master may be params */
+    int *slices;                       /* segments that train */
     int n_slices;
 };
 
 static lt_err check_built(const lt_zero_plan *plan)
 {
     if (plan->set.stage != 0)
-        return lt_fail(LT_ENOTSUP, "zero: stage %d is planned but not trained by this build; use stage 0",
+        return lt_fail(LT_ENOTSUP,
+                       "zero: stage %d is planned but not trained by this build; use stage 0",
                        plan->set.stage);
     if (plan->set.world != 1)
-        return lt_fail(LT_ENOTSUP, "zero: %d ranks are planned but not trained by this build; use one",
+        return lt_fail(LT_ENOTSUP,
+                       "zero: %d ranks are planned but not trained by this build; use one",
                        plan->set.world);
     return LT_OK;
 }
@@ -175,7 +177,8 @@ static float *class_base(const lt_zero_store *z, lt_zero_class which)
     return which == LT_ZERO_MASTER ? z->master : which == LT_ZERO_MOMENT1 ? z->moment1 : z->moment2;
 }
 
-const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece)
+const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which,
+                               const lt_zero_piece *piece)
 {
     return z->dev->backend == &lt_backend_cpu ? class_base(z, which) + piece->owned : NULL;
 }

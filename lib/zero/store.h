@@ -32,7 +32,8 @@ lt_tensor lt_zero_grad(lt_zero_store *z, int index);
 
 void lt_zero_gather(lt_zero_store *z, int unit);
 void lt_zero_release(lt_zero_store *z, int unit);
-LT_MUST_USE lt_err lt_zero_reduce(lt_zero_store *z, int unit); /* after the last write of the step */
+LT_MUST_USE lt_err lt_zero_reduce(lt_zero_store *z,
+                                  int unit); /* after the last write of the step */
 
 int lt_zero_n_slices(const lt_zero_store *z); /* trainable ones only */
 lt_zero_slice lt_zero_slice_at(lt_zero_store *z, int i);
@@ -47,7 +48,8 @@ LT_MUST_USE lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_
 LT_MUST_USE lt_err lt_zero_write(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                  const float *src);
 /* The run where it is, when device memory is host memory; else NULL.  Valid until the next update. */
-const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece);
+const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which,
+                               const lt_zero_piece *piece);
 /* After writing masters: compute weights = cast of masters, everywhere. */
 LT_MUST_USE lt_err lt_zero_refresh(lt_zero_store *z);
 

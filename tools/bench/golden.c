@@ -21,23 +21,28 @@ typedef struct golden_args {
 } golden_args;
 
 static const lt_option options[] = {
-    { "device", 0, LT_OPT_STRING, offsetof(golden_args, device), "NAME", "auto, cpu or cuda (default cpu)" },
-    { "precision", 0, LT_OPT_STRING, offsetof(golden_args, precision), "TYPE", "fp32 or bf16 (default fp32)" },
+    { "device", 0, LT_OPT_STRING, offsetof(golden_args, device), "NAME",
+      "auto, cpu or cuda (default cpu)" },
+    { "precision", 0, LT_OPT_STRING, offsetof(golden_args, precision), "TYPE",
+      "fp32 or bf16 (default fp32)" },
     { "recompute", 0, LT_OPT_STRING, offsetof(golden_args, recompute), "KIND",
       "none, selective or block (default none)" },
     { "bound", 0, LT_OPT_REAL, offsetof(golden_args, bound), "X",
-      "largest error of logits, loss, gradients and the ten losses (default 1e-5; bf16 2e-2)", 0, 1 },
+      "largest error of logits, loss, gradients and the ten losses (default 1e-5; bf16 2e-2)", 0,
+      1 },
     { "bound-final", 0, LT_OPT_REAL, offsetof(golden_args, bound_final), "X",
       "largest error of the weights after ten steps (default 10 * bound)", 0, 1 },
-    { "threads", 0, LT_OPT_INT, offsetof(golden_args, threads), "N", "CPU threads (default all)", 0, 4096 },
-    { "all", 'a', LT_OPT_FLAG, offsetof(golden_args, all), NULL, "a row for every tensor, not the worst ten" },
+    { "threads", 0, LT_OPT_INT, offsetof(golden_args, threads), "N", "CPU threads (default all)", 0,
+      4096 },
+    { "all", 'a', LT_OPT_FLAG, offsetof(golden_args, all), NULL,
+      "a row for every tensor, not the worst ten" },
     { "json", 0, LT_OPT_FLAG, offsetof(golden_args, json), NULL, "one JSON object a folder" },
     { 0 },
 };
 
 const lt_command bench_golden_command = { "lt-bench golden", "[options] DIR...",
-                                          "compare with reference models, exit 1 over a bound", NULL,
-                                          options };
+                                          "compare with reference models, exit 1 over a bound",
+                                          NULL, options };
 
 typedef struct row {
     char name[160];
@@ -117,8 +122,9 @@ static lt_err read_batch(golden *g)
     LT_TRY(err = read_ref(g, "input_ids", &ids, &n));
     LT_TRY(err = read_ref(g, "labels", &labels, &n));
     if (n != t->count) {
-        err = lt_fail(LT_EMISMATCH, "%s: labels: expected %llu values, found %llu", lt_safetensors_path(g->ref),
-                      (unsigned long long)t->count, (unsigned long long)n);
+        err = lt_fail(LT_EMISMATCH, "%s: labels: expected %llu values, found %llu",
+                      lt_safetensors_path(g->ref), (unsigned long long)t->count,
+                      (unsigned long long)n);
         goto fail;
     }
     g->ids = lt_new_array0(n, sizeof *g->ids);
@@ -133,7 +139,8 @@ static lt_err read_batch(golden *g)
         g->n_tokens += g->targets[i] >= 0;
         if (ids[i] < 0 || ids[i] >= (double)g->config.vocab_size) {
             err = lt_fail(LT_EMISMATCH, "%s: input_ids[%lld]: id %g, the vocabulary has %lld",
-                          lt_safetensors_path(g->ref), (long long)i, ids[i], (long long)g->config.vocab_size);
+                          lt_safetensors_path(g->ref), (long long)i, ids[i],
+                          (long long)g->config.vocab_size);
             goto fail;
         }
     }
@@ -151,7 +158,11 @@ static lt_err open_engine(golden *g)
                                                                             : LT_RECOMPUTE_NONE;
     lt_engine_options o = {
         .config = &g->config,
-        .shape = { .n_batch = g->n_batch, .seq = g->seq, .act = act, .grad = LT_F32, .recompute = recompute,
+        .shape = { .n_batch = g->n_batch,
+                   .seq = g->seq,
+                   .act = act,
+                   .grad = LT_F32,
+                   .recompute = recompute,
                    .uses = { [LT_USE_TRAIN] = true, [LT_USE_LOGITS] = true } },
         .device = g->args->device,
         .dev = { .n_threads = (int)g->args->threads, .deterministic = true },
@@ -173,7 +184,8 @@ fail:
 
 static lt_err compare_logits(golden *g, const lt_engine_batch *batch)
 {
-    int64_t rows = g->n_batch * g->seq, v = g->config.vocab_size, stride = lt_engine_vocab_rows(g->engine);
+    int64_t rows = g->n_batch * g->seq, v = g->config.vocab_size,
+            stride = lt_engine_vocab_rows(g->engine);
     float *logits = lt_new_array0((size_t)(rows * stride), sizeof *logits);
     double *ours = lt_new_array0((size_t)(rows * v), sizeof *ours), *ref = NULL;
     uint64_t n = 0;
@@ -182,8 +194,8 @@ static lt_err compare_logits(golden *g, const lt_engine_batch *batch)
     LT_TRY(err = lt_engine_logits(g->engine, batch, logits));
     LT_TRY(err = read_ref(g, "logits", &ref, &n));
     if (n != (uint64_t)(rows * v)) {
-        err = lt_fail(LT_EMISMATCH, "%s: logits: expected %lld values, found %llu", lt_safetensors_path(g->ref),
-                      (long long)(rows * v), (unsigned long long)n);
+        err = lt_fail(LT_EMISMATCH, "%s: logits: expected %lld values, found %llu",
+                      lt_safetensors_path(g->ref), (long long)(rows * v), (unsigned long long)n);
         goto fail;
     }
     for (int64_t r = 0; r < rows; r++)
@@ -209,8 +221,9 @@ static lt_err compare_param(golden *g, const char *prefix, const lt_param *p, co
     snprintf(name, sizeof name, "%s.%s", prefix, p->name);
     LT_TRY(err = read_ref(g, name, &ref, &n));
     if (n != (uint64_t)p->count) {
-        err = lt_fail(LT_EMISMATCH, "%s: %s: expected %lld values, found %llu", lt_safetensors_path(g->ref), name,
-                      (long long)p->count, (unsigned long long)n);
+        err =
+            lt_fail(LT_EMISMATCH, "%s: %s: expected %lld values, found %llu",
+                    lt_safetensors_path(g->ref), name, (long long)p->count, (unsigned long long)n);
         goto fail;
     }
     for (int64_t i = 0; i < p->count; i++) {
@@ -294,14 +307,16 @@ static lt_err compare_training(golden *g, const lt_engine_batch *batch)
         snprintf(name, sizeof name, "%llu", (unsigned long long)i + 1);
         add_row(g, fabs(r.loss - losses[i]) / fabs(losses[i]), g->args->bound, "train.loss ", name);
         if (i < n_norms)
-            add_row(g, fabs(r.grad_norm - norms[i]) / norms[i], 10 * g->args->bound, "train.grad_norm ", name);
+            add_row(g, fabs(r.grad_norm - norms[i]) / norms[i], 10 * g->args->bound,
+                    "train.grad_norm ", name);
     }
-    pieces = lt_zero_plan_pieces(lt_engine_zero_plan(g->engine), lt_engine_table(g->engine), &n_pieces);
+    pieces =
+        lt_zero_plan_pieces(lt_engine_zero_plan(g->engine), lt_engine_table(g->engine), &n_pieces);
     for (int i = 0; i < n_pieces; i++) {
         values = lt_new_array0((size_t)pieces[i].count, sizeof *values);
         LT_TRY(err = lt_zero_read(lt_engine_store(g->engine), LT_ZERO_MASTER, &pieces[i], values));
-        LT_TRY(err = compare_param(g, "final", &lt_engine_table(g->engine)->params[pieces[i].param], values,
-                                   g->args->bound_final));
+        LT_TRY(err = compare_param(g, "final", &lt_engine_table(g->engine)->params[pieces[i].param],
+                                   values, g->args->bound_final));
         free(values);
         values = NULL;
     }
@@ -334,10 +349,11 @@ static size_t report(golden *g)
     if (g->args->json) {
         const row *worst = &g->rows[g->n_rows - 1];
 
-        printf("{\"folder\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"recompute\": \"%s\", "
-               "\"tensors\": %zu, \"over\": %zu, \"worst\": \"%s\", \"worst_error\": %.4g, \"worst_bound\": %.4g}\n",
-               g->folder, g->args->device, g->args->precision, g->args->recompute, g->n_rows, over, worst->name,
-               worst->error, worst->bound);
+        printf(
+            "{\"folder\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"recompute\": \"%s\", "
+            "\"tensors\": %zu, \"over\": %zu, \"worst\": \"%s\", \"worst_error\": %.4g, \"worst_bound\": %.4g}\n",
+            g->folder, g->args->device, g->args->precision, g->args->recompute, g->n_rows, over,
+            worst->name, worst->error, worst->bound);
         return over;
     }
     printf("%s  device %s  %s  recompute %s\n", g->folder, g->args->device, g->args->precision,
@@ -348,7 +364,8 @@ static size_t report(golden *g)
     for (size_t i = from; i < g->n_rows; i++) {
         const row *r = &g->rows[i];
 
-        printf("  %-52s %12.3e %12.1e%s\n", r->name, r->error, r->bound, r->error <= r->bound ? "" : "  OVER");
+        printf("  %-52s %12.3e %12.1e%s\n", r->name, r->error, r->bound,
+               r->error <= r->bound ? "" : "  OVER");
     }
     printf("  %zu of %zu within bounds\n", g->n_rows - over, g->n_rows);
     return over;
@@ -357,7 +374,8 @@ static size_t report(golden *g)
 static lt_err run_folder(const golden_args *args, const char *folder, size_t *over)
 {
     golden g = { .args = args, .folder = folder };
-    char *config = lt_path_join(folder, "config.json"), *ref = lt_path_join(folder, "golden.safetensors");
+    char *config = lt_path_join(folder, "config.json"),
+         *ref = lt_path_join(folder, "golden.safetensors");
     double dropout;
     lt_engine_batch batch = { 0 };
     lt_err err;
@@ -392,7 +410,8 @@ static lt_err check_args(golden_args *a, const lt_opt_list *folders)
         return lt_fail(LT_EUSAGE, "--precision: expected fp32 or bf16, found \"%s\"", a->precision);
     if (strcmp(a->recompute, "none") != 0 && strcmp(a->recompute, "selective") != 0 &&
         strcmp(a->recompute, "block") != 0)
-        return lt_fail(LT_EUSAGE, "--recompute: expected none, selective or block, found \"%s\"", a->recompute);
+        return lt_fail(LT_EUSAGE, "--recompute: expected none, selective or block, found \"%s\"",
+                       a->recompute);
     if (a->bound <= 0)
         a->bound = strcmp(a->precision, "bf16") == 0 ? 2e-2 : 1e-5;
     if (a->bound_final <= 0)

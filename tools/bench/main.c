@@ -33,8 +33,8 @@ static lt_err run(int argc, char **argv)
             return subcommands[i].run(argc - 1, argv + 1);
     LT_TRY(err = lt_options_parse(&command, argc, argv, &unused, &rest, &done));
     if (!done)
-        err = lt_fail(LT_EUSAGE, "expected a subcommand (golden, train), found %s%s%s", rest.n ? "\"" : "",
-                      rest.n ? rest.items[0] : "nothing", rest.n ? "\"" : "");
+        err = lt_fail(LT_EUSAGE, "expected a subcommand (golden, train), found %s%s%s",
+                      rest.n ? "\"" : "", rest.n ? rest.items[0] : "nothing", rest.n ? "\"" : "");
 fail:
     lt_opt_list_release(&rest);
     return err;

@@ -17,25 +17,35 @@ typedef struct train_args {
 } train_args;
 
 static const lt_option options[] = {
-    { "model", 0, LT_OPT_STRING, offsetof(train_args, model), "NAME", "gpt2, gpt2-medium, gpt2-large, gpt2-xl (default gpt2)" },
-    { "layers", 0, LT_OPT_INT, offsetof(train_args, layers), "N", "keep only N layers of it", 1, 1000 },
-    { "batch", 0, LT_OPT_INT, offsetof(train_args, batch), "B", "sequences in a micro-batch (default 4)", 1, 65536 },
-    { "seq", 0, LT_OPT_INT, offsetof(train_args, seq), "T", "tokens in a sequence (default 64)", 1, 1 << 20 },
-    { "accumulation", 0, LT_OPT_INT, offsetof(train_args, accumulation), "N", "micro-batches in a step (default 1)", 1, 65536 },
-    { "precision", 0, LT_OPT_STRING, offsetof(train_args, precision), "TYPE", "fp32 or bf16 (default fp32)" },
-    { "recompute", 0, LT_OPT_STRING, offsetof(train_args, recompute), "KIND", "none, selective or block (default none)" },
-    { "device", 0, LT_OPT_STRING, offsetof(train_args, device), "NAME", "auto, cpu or cuda (default auto)" },
-    { "threads", 0, LT_OPT_INT, offsetof(train_args, threads), "N", "CPU threads (default all)", 1, 4096 },
-    { "steps", 0, LT_OPT_INT, offsetof(train_args, steps), "N", "timed steps; the best counts (default 5)", 1, 100000 },
-    { "gemm-size", 0, LT_OPT_INT, offsetof(train_args, gemm), "N", "side of the square that measures the peak (default 2048)", 64, 32768 },
-    { "json", 0, LT_OPT_FLAG, offsetof(train_args, json), NULL, "one JSON object on standard output" },
+    { "model", 0, LT_OPT_STRING, offsetof(train_args, model), "NAME",
+      "gpt2, gpt2-medium, gpt2-large, gpt2-xl (default gpt2)" },
+    { "layers", 0, LT_OPT_INT, offsetof(train_args, layers), "N", "keep only N layers of it", 1,
+      1000 },
+    { "batch", 0, LT_OPT_INT, offsetof(train_args, batch), "B",
+      "sequences in a micro-batch (default 4)", 1, 65536 },
+    { "seq", 0, LT_OPT_INT, offsetof(train_args, seq), "T", "tokens in a sequence (default 64)", 1,
+      1 << 20 },
+    { "accumulation", 0, LT_OPT_INT, offsetof(train_args, accumulation), "N",
+      "micro-batches in a step (default 1)", 1, 65536 },
+    { "precision", 0, LT_OPT_STRING, offsetof(train_args, precision), "TYPE",
+      "fp32 or bf16 (default fp32)" },
+    { "recompute", 0, LT_OPT_STRING, offsetof(train_args, recompute), "KIND",
+      "none, selective or block (default none)" },
+    { "device", 0, LT_OPT_STRING, offsetof(train_args, device), "NAME",
+      "auto, cpu or cuda (default auto)" },
+    { "threads", 0, LT_OPT_INT, offsetof(train_args, threads), "N", "CPU threads (default all)", 1,
+      4096 },
+    { "steps", 0, LT_OPT_INT, offsetof(train_args, steps), "N",
+      "timed steps; the best counts (default 5)", 1, 100000 },
+    { "gemm-size", 0, LT_OPT_INT, offsetof(train_args, gemm), "N",
+      "side of the square that measures the peak (default 2048)", 64, 32768 },
+    { "json", 0, LT_OPT_FLAG, offsetof(train_args, json), NULL,
+      "one JSON object on standard output" },
     { 0 },
 };
 
 const lt_command bench_train_command = {
-    "lt-bench train",
-    "[options]",
-    "time whole training steps on random tokens",
+    "lt-bench train", "[options]", "time whole training steps on random tokens",
     "The peak is the best rate of a square matrix product in the same precision, measured with the\n"
     "same threads right before and right after the steps.  FLOPs of a step: 6 per weight of a matrix\n"
     "and token, plus causal attention; recomputation is not counted.  One more step is timed\n"
@@ -56,9 +66,20 @@ typedef struct bench_run {
 /* Best rate of D = A B^T over squares, in FLOP/s. */
 static lt_err gemm_peak(lt_dev *dev, lt_dtype act, int64_t n, double *flops_per_s)
 {
-    lt_dev_need need = { .act = act, .grad = LT_F32, .rows = n, .n_embd = n, .n_inner = n, .n_vocab = n,
-                         .chunk_rows = n, .n_head = 1, .n_kv_head = 1, .head_dim = 64, .n_batch = 1, .t_q = 1,
-                         .t_k = 1, .n_threads = dev->pool ? lt_pool_size(dev->pool) : 0 };
+    lt_dev_need need = { .act = act,
+                         .grad = LT_F32,
+                         .rows = n,
+                         .n_embd = n,
+                         .n_inner = n,
+                         .n_vocab = n,
+                         .chunk_rows = n,
+                         .n_head = 1,
+                         .n_kv_head = 1,
+                         .head_dim = 64,
+                         .n_batch = 1,
+                         .t_q = 1,
+                         .t_k = 1,
+                         .n_threads = dev->pool ? lt_pool_size(dev->pool) : 0 };
     size_t bytes = (size_t)(n * n) * lt_dtype_bytes(act);
     void *m[3] = { NULL };
     float *host = lt_new_array0((size_t)(n * n), sizeof *host);
@@ -106,18 +127,28 @@ static lt_err open_run(bench_run *b)
                                                                       : LT_RECOMPUTE_NONE;
     lt_engine_options o = {
         .config = &b->config,
-        .shape = { .n_batch = a->batch, .seq = a->seq, .act = act, .grad = LT_F32, .recompute = recompute,
+        .shape = { .n_batch = a->batch,
+                   .seq = a->seq,
+                   .act = act,
+                   .grad = LT_F32,
+                   .recompute = recompute,
                    .uses = { [LT_USE_TRAIN] = true } },
         .device = a->device,
         .dev = { .n_threads = (int)a->threads, .deterministic = true },
-        .optim = { .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f, .decoupled = true,
+        .optim = { .beta1 = 0.9f,
+                   .beta2 = 0.95f,
+                   .eps = 1e-8f,
+                   .weight_decay = 0.1f,
+                   .decoupled = true,
                    .max_norm = 1.0f },
         .training = true,
     };
     lt_err err;
 
     if (!lt_model_config_named(&b->config, a->model))
-        return lt_fail(LT_EUSAGE, "--model: expected gpt2, gpt2-medium, gpt2-large or gpt2-xl, found \"%s\"", a->model);
+        return lt_fail(LT_EUSAGE,
+                       "--model: expected gpt2, gpt2-medium, gpt2-large or gpt2-xl, found \"%s\"",
+                       a->model);
     if (a->layers)
         b->config.n_layer = a->layers;
     LT_TRY(err = lt_engine_open(&b->engine, &o));
@@ -148,8 +179,8 @@ static lt_err one_step(bench_run *b, double *seconds)
     const train_args *a = b->args;
     lt_engine_result result;
     double start = lt_now();
-    lt_err err = lt_engine_step(b->engine, b->micro, (int)a->accumulation, a->batch * a->seq * a->accumulation,
-                                1e-4, &result);
+    lt_err err = lt_engine_step(b->engine, b->micro, (int)a->accumulation,
+                                a->batch * a->seq * a->accumulation, 1e-4, &result);
 
     *seconds = lt_now() - start;
     return err;
@@ -169,7 +200,8 @@ static lt_err measure(bench_run *b)
         LT_TRY(err = one_step(b, &s));
         b->best_s = s < b->best_s ? s : b->best_s;
         b->mean_s += s / (double)b->args->steps;
-        lt_log_progress("step %lld of %lld: %.1f ms", (long long)i + 1, (long long)b->args->steps, s * 1e3);
+        lt_log_progress("step %lld of %lld: %.1f ms", (long long)i + 1, (long long)b->args->steps,
+                        s * 1e3);
     }
     LT_TRY(err = gemm_peak(dev, act, b->args->gemm, &b->peak));
     lt_profile_attach(dev, &b->profile);
@@ -188,26 +220,33 @@ static void report(bench_run *b)
     lt_engine_bytes bytes = lt_engine_bytes_used(b->engine);
     char device[128];
 
-    lt_engine_device(b->engine)->backend->describe(lt_engine_device(b->engine), device, sizeof device);
+    lt_engine_device(b->engine)->backend->describe(lt_engine_device(b->engine), device,
+                                                   sizeof device);
     for (int c = 0; c < LT_N_CLASSES; c++)
         total += b->profile.seconds[c];
     if (a->json) {
-        printf("{\"model\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"seq\": %lld, "
-               "\"accumulation\": %lld, \"tokens_per_s\": %.6g, \"ms_per_step\": %.6g, \"mean_ms_per_step\": %.6g, "
-               "\"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, \"peak_bytes\": %llu, \"ms_by_class\": {",
-               a->model, device, a->precision, (long long)a->batch, (long long)a->seq, (long long)a->accumulation,
-               rate, b->best_s * 1e3, b->mean_s * 1e3, flops, b->peak, (unsigned long long)bytes.total);
+        printf(
+            "{\"model\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"seq\": %lld, "
+            "\"accumulation\": %lld, \"tokens_per_s\": %.6g, \"ms_per_step\": %.6g, \"mean_ms_per_step\": %.6g, "
+            "\"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, \"peak_bytes\": %llu, \"ms_by_class\": {",
+            a->model, device, a->precision, (long long)a->batch, (long long)a->seq,
+            (long long)a->accumulation, rate, b->best_s * 1e3, b->mean_s * 1e3, flops, b->peak,
+            (unsigned long long)bytes.total);
         for (int c = 0; c < LT_N_CLASSES; c++)
-            printf("%s\"%s\": %.4g", c ? ", " : "", lt_op_class_name((lt_op_class)c), b->profile.seconds[c] * 1e3);
+            printf("%s\"%s\": %.4g", c ? ", " : "", lt_op_class_name((lt_op_class)c),
+                   b->profile.seconds[c] * 1e3);
         printf("}}\n");
         return;
     }
-    printf("%s  %s  B=%lld T=%lld accumulation %lld  recompute %s\n%s\n", a->model, a->precision, (long long)a->batch,
-           (long long)a->seq, (long long)a->accumulation, a->recompute, device);
-    printf("  step          %10.2f ms best, %.2f ms mean of %lld\n", b->best_s * 1e3, b->mean_s * 1e3, (long long)a->steps);
+    printf("%s  %s  B=%lld T=%lld accumulation %lld  recompute %s\n%s\n", a->model, a->precision,
+           (long long)a->batch, (long long)a->seq, (long long)a->accumulation, a->recompute,
+           device);
+    printf("  step          %10.2f ms best, %.2f ms mean of %lld\n", b->best_s * 1e3,
+           b->mean_s * 1e3, (long long)a->steps);
     printf("  throughput    %10.1f tokens/s\n", rate);
-    printf("  rate          %10.1f GFLOP/s, %.1f %% of the GEMM peak of %.1f GFLOP/s (%lld squares)\n", flops * 1e-9,
-           100 * flops / b->peak, b->peak * 1e-9, (long long)a->gemm);
+    printf(
+        "  rate          %10.1f GFLOP/s, %.1f %% of the GEMM peak of %.1f GFLOP/s (%lld squares)\n",
+        flops * 1e-9, 100 * flops / b->peak, b->peak * 1e-9, (long long)a->gemm);
     printf("  memory        %10.1f MiB on the device\n", (double)bytes.total / (1 << 20));
     for (int c = 0; c < LT_N_CLASSES; c++)
         printf("  %-13s %10.2f ms  %5.1f %%  %llu calls\n", lt_op_class_name((lt_op_class)c),
@@ -217,8 +256,15 @@ static void report(bench_run *b)
 
 lt_err bench_train(int argc, char **argv)
 {
-    train_args args = { .model = "gpt2", .device = "auto", .precision = "fp32", .recompute = "none", .batch = 4,
-                        .seq = 64, .steps = 5, .accumulation = 1, .gemm = 2048 };
+    train_args args = { .model = "gpt2",
+                        .device = "auto",
+                        .precision = "fp32",
+                        .recompute = "none",
+                        .batch = 4,
+                        .seq = 64,
+                        .steps = 5,
+                        .accumulation = 1,
+                        .gemm = 2048 };
     bench_run b = { .args = &args };
     lt_opt_list rest = { 0 };
     bool done = false;
@@ -232,7 +278,8 @@ lt_err bench_train(int argc, char **argv)
         goto fail;
     }
     if (strcmp(args.precision, "fp32") != 0 && strcmp(args.precision, "bf16") != 0) {
-        err = lt_fail(LT_EUSAGE, "--precision: expected fp32 or bf16, found \"%s\"", args.precision);
+        err =
+            lt_fail(LT_EUSAGE, "--precision: expected fp32 or bf16, found \"%s\"", args.precision);
         goto fail;
     }
     LT_TRY(err = open_run(&b));

@@ -2,7 +2,7 @@
 #include "base/file.h"
 #include "base/options.h"
 #include "ckpt/checkpoint_dir.h"
-#include "generate.h"
+#include "generate_cli.h"
 #include "train/generate.h"
 #include "train/snapshot.h"
 #include "train/weights.h"
@@ -19,18 +19,30 @@ typedef struct generate_args {
 } generate_args;
 
 static const lt_option options[] = {
-    { "checkpoint", 0, LT_OPT_STRING, offsetof(generate_args, checkpoint), "DIR", "a checkpoint of lt-train, or a directory of them (the newest)" },
-    { "model", 0, LT_OPT_STRING, offsetof(generate_args, model), "DIR", "instead: a Hugging Face folder" },
-    { "prompt", 'p', LT_OPT_LIST, offsetof(generate_args, prompts), "TEXT", "text to continue; may be given more than once (default: none)" },
-    { "max-tokens", 'n', LT_OPT_INT, offsetof(generate_args, max_tokens), "N", "most tokens to add (default 128)", 1, 1 << 24 },
-    { "temperature", 't', LT_OPT_REAL, offsetof(generate_args, temperature), "X", "0 takes the most likely token (default 0.8)", 0, 100 },
-    { "top-k", 0, LT_OPT_INT, offsetof(generate_args, top_k), "K", "sample among the K most likely; 0: all (default 0)", 0, 1 << 24 },
-    { "top-p", 0, LT_OPT_REAL, offsetof(generate_args, top_p), "P", "sample among the most likely that reach P together (default 1)", 1e-9, 1 },
-    { "seed", 's', LT_OPT_INT, offsetof(generate_args, seed), "N", "same seed, same text (default 1)" },
-    { "tokenizer", 0, LT_OPT_STRING, offsetof(generate_args, tokenizer), "gpt2|PATH", "default: the one kept with the model" },
-    { "device", 0, LT_OPT_STRING, offsetof(generate_args, device), "NAME", "auto, cpu or cuda (default auto)" },
-    { "precision", 0, LT_OPT_STRING, offsetof(generate_args, precision), "TYPE", "fp32 or bf16 (default fp32)" },
-    { "threads", 0, LT_OPT_INT, offsetof(generate_args, threads), "N", "CPU threads (default all)", 1, 4096 },
+    { "checkpoint", 0, LT_OPT_STRING, offsetof(generate_args, checkpoint), "DIR",
+      "a checkpoint of lt-train, or a directory of them (the newest)" },
+    { "model", 0, LT_OPT_STRING, offsetof(generate_args, model), "DIR",
+      "instead: a Hugging Face folder" },
+    { "prompt", 'p', LT_OPT_LIST, offsetof(generate_args, prompts), "TEXT",
+      "text to continue; may be given more than once (default: none)" },
+    { "max-tokens", 'n', LT_OPT_INT, offsetof(generate_args, max_tokens), "N",
+      "most tokens to add (default 128)", 1, 1 << 24 },
+    { "temperature", 't', LT_OPT_REAL, offsetof(generate_args, temperature), "X",
+      "0 takes the most likely token (default 0.8)", 0, 100 },
+    { "top-k", 0, LT_OPT_INT, offsetof(generate_args, top_k), "K",
+      "sample among the K most likely; 0: all (default 0)", 0, 1 << 24 },
+    { "top-p", 0, LT_OPT_REAL, offsetof(generate_args, top_p), "P",
+      "sample among the most likely that reach P together (default 1)", 1e-9, 1 },
+    { "seed", 's', LT_OPT_INT, offsetof(generate_args, seed), "N",
+      "same seed, same text (default 1)" },
+    { "tokenizer", 0, LT_OPT_STRING, offsetof(generate_args, tokenizer), "gpt2|PATH",
+      "default: the one kept with the model" },
+    { "device", 0, LT_OPT_STRING, offsetof(generate_args, device), "NAME",
+      "auto, cpu or cuda (default auto)" },
+    { "precision", 0, LT_OPT_STRING, offsetof(generate_args, precision), "TYPE",
+      "fp32 or bf16 (default fp32)" },
+    { "threads", 0, LT_OPT_INT, offsetof(generate_args, threads), "N", "CPU threads (default all)",
+      1, 4096 },
     { 0 },
 };
 
@@ -54,10 +66,13 @@ static lt_err put_stdout(lt_text_sink *sink, const char *text, size_t n)
     return LT_OK;
 }
 
-static lt_err open_engine(const generate_args *a, lt_engine **engine, lt_model_config *config, const char *folder)
+static lt_err open_engine(const generate_args *a, lt_engine **engine, lt_model_config *config,
+                          const char *folder)
 {
     char *path = lt_path_join(folder, "config.json");
-    lt_engine_options o = { .config = config, .device = a->device, .dev = { .n_threads = (int)a->threads } };
+    lt_engine_options o = { .config = config,
+                            .device = a->device,
+                            .dev = { .n_threads = (int)a->threads } };
     double dropout;
     lt_err err;
 
@@ -104,7 +119,8 @@ static lt_err write_texts(const generate_args *a, lt_engine *engine, const lt_mo
 
     for (size_t i = 0; i < n && err == LT_OK; i++) {
         LT_TRY(err = put_stdout(&sink.sink, prompts[i], strlen(prompts[i])));
-        LT_TRY(err = lt_generate(engine, config, t, prompts[i], a->max_tokens, &sampling, &sink.sink));
+        LT_TRY(
+            err = lt_generate(engine, config, t, prompts[i], a->max_tokens, &sampling, &sink.sink));
         LT_TRY(err = put_stdout(&sink.sink, "\n", 1));
     }
 fail:
@@ -125,7 +141,11 @@ static lt_err check_args(const generate_args *a, const lt_opt_list *rest)
 
 lt_err generate_main(int argc, char **argv)
 {
-    generate_args a = { .device = "auto", .precision = "fp32", .temperature = 0.8, .top_p = 1, .max_tokens = 128,
+    generate_args a = { .device = "auto",
+                        .precision = "fp32",
+                        .temperature = 0.8,
+                        .top_p = 1,
+                        .max_tokens = 128,
                         .seed = 1 };
     lt_opt_list rest = { 0 };
     lt_model_config config;

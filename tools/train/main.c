@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "config/config.h"
-#include "generate.h"
+#include "generate_cli.h"
 #include "train/loop.h"
 #include "train/report.h"
 
@@ -19,17 +19,26 @@ typedef struct train_args {
 
 static const lt_option options[] = {
     { NULL, 0, LT_OPT_HEADING, 0, NULL, "Instead of training" },
-    { "plan", 0, LT_OPT_FLAG, offsetof(train_args, plan), NULL, "bytes of one rank by class; opens no device" },
-    { "ranks", 0, LT_OPT_INT, offsetof(train_args, ranks), "N", "ranks to plan for (default 1)", 1, 1 << 20 },
-    { "gpu-memory", 0, LT_OPT_SIZE, offsetof(train_args, gpu_memory), "BYTES", "with --plan: fail when it does not fit, e.g. 141GB" },
-    { "print-config", 0, LT_OPT_FLAG, offsetof(train_args, print_config), NULL, "every effective value and where it came from" },
-    { "dry-run", 0, LT_OPT_FLAG, offsetof(train_args, dry_run), NULL, "the first batches, and the learning rate at ten points" },
-    { "explain-step", 0, LT_OPT_INT, offsetof(train_args, explain_step), "N", "which shards, frames and documents step N reads", 1, 1e18 },
-    { "config-docs", 0, LT_OPT_FLAG, offsetof(train_args, docs), NULL, "the reference of all configuration keys, as Markdown" },
+    { "plan", 0, LT_OPT_FLAG, offsetof(train_args, plan), NULL,
+      "bytes of one rank by class; opens no device" },
+    { "ranks", 0, LT_OPT_INT, offsetof(train_args, ranks), "N", "ranks to plan for (default 1)", 1,
+      1 << 20 },
+    { "gpu-memory", 0, LT_OPT_SIZE, offsetof(train_args, gpu_memory), "BYTES",
+      "with --plan: fail when it does not fit, e.g. 141GB" },
+    { "print-config", 0, LT_OPT_FLAG, offsetof(train_args, print_config), NULL,
+      "every effective value and where it came from" },
+    { "dry-run", 0, LT_OPT_FLAG, offsetof(train_args, dry_run), NULL,
+      "the first batches, and the learning rate at ten points" },
+    { "explain-step", 0, LT_OPT_INT, offsetof(train_args, explain_step), "N",
+      "which shards, frames and documents step N reads", 1, 1e18 },
+    { "config-docs", 0, LT_OPT_FLAG, offsetof(train_args, docs), NULL,
+      "the reference of all configuration keys, as Markdown" },
     { "json", 0, LT_OPT_FLAG, offsetof(train_args, json), NULL, "with --plan: one JSON object" },
     { NULL, 0, LT_OPT_HEADING, 0, NULL, "Training" },
-    { "resume", 0, LT_OPT_STRING, offsetof(train_args, resume), "auto|PATH|never", "short for --checkpoint.resume" },
-    { "device", 0, LT_OPT_STRING, offsetof(train_args, device), "auto|cpu|cuda", "short for the key device" },
+    { "resume", 0, LT_OPT_STRING, offsetof(train_args, resume), "auto|PATH|never",
+      "short for --checkpoint.resume" },
+    { "device", 0, LT_OPT_STRING, offsetof(train_args, device), "auto|cpu|cuda",
+      "short for the key device" },
     { "quiet", 'q', LT_OPT_FLAG, offsetof(train_args, quiet), NULL, "warnings and errors only" },
     { 0 },
 };
@@ -46,13 +55,14 @@ static const lt_command command = {
     options,
 };
 
-/* Configuration keys look like options; they are taken out of argv before the rest is parsed. */
+/* Configuration keys look like options; they are taken out of argv before the rest is parsed.  Without
+ * '=' a key of no section is left to the table above: --device cpu. */
 static int split_overrides(int argc, char **argv, const char **overrides)
 {
     int kept = 1, n = 0;
 
     for (int i = 1; i < argc; i++) {
-        if (strchr(argv[i], '.') && lt_config_is_option(argv[i]))
+        if (strpbrk(argv[i], ".=") && lt_config_is_option(argv[i]))
             overrides[n++] = argv[i];
         else
             argv[kept++] = argv[i];
@@ -63,8 +73,8 @@ static int split_overrides(int argc, char **argv, const char **overrides)
 
 static lt_err act(const train_args *a, lt_config *config)
 {
-    lt_plan_request plan = { a->device && strcmp(a->device, "auto") != 0 ? a->device : "cpu", a->ranks, a->gpu_memory,
-                             a->json };
+    lt_plan_request plan = { a->device && strcmp(a->device, "auto") != 0 ? a->device : "cpu",
+                             a->ranks, a->gpu_memory, a->json };
 
     if (!a->device && config->device == LT_DEVICE_CUDA)
         plan.device = "cuda";
@@ -100,7 +110,9 @@ static lt_err run(int argc, char **argv)
         goto fail;
     }
     if (rest.n != 1) {
-        err = lt_fail(LT_EUSAGE, "expected one CONFIG.yaml, found %zu arguments; lt-train --help tells more", rest.n);
+        err = lt_fail(LT_EUSAGE,
+                      "expected one CONFIG.yaml, found %zu arguments; lt-train --help tells more",
+                      rest.n);
         goto fail;
     }
     if (a.quiet)
