@@ -97,7 +97,7 @@ define kernel_rules
 $B/%.c.$1.o: %.c
 	@mkdir -p $$(@D)
 	$(if $Q,@echo "  CC $$< [$1]")
-	$Q$$(CC) $$(CFLAGS_ALL) -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd $(ISA_$1) -DLT_CPU_KERNELS=lt_cpu_kernels_$1 -MMD -MP -c $$< -o $$@
+	$Q$$(CC) $$(CFLAGS_ALL) -O3 -Wno-pass-failed -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd $(ISA_$1) -DLT_CPU_KERNELS=lt_cpu_kernels_$1 -MMD -MP -c $$< -o $$@
 $B/kernels.$1.o: $(KERNEL_SRC:%=$B/%.$1.o)
 	$Q$$(LD) -r $$^ -o $$@ && objcopy --keep-global-symbol=lt_cpu_kernels_$1 $$@
 endef

@@ -18,6 +18,9 @@ static const struct {
     { "deepspeed.zero_optimization.offload_param.device",
       { "none" },
       "this build trains without offload only" },
+    { "deepspeed.bf16.check_grad_overflow",
+      { "true" },
+      "this build always skips a step whose gradient is not finite" },
 };
 
 static bool is_built(const char *const *built, size_t n, const char *value)

@@ -4,9 +4,12 @@
 #include "device/cpu/cpu.h"
 
 #include <cblas.h>
+#include <cpuid.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* A sanitizer build has fewer levels. */
 extern const lt_cpu_kernels lt_cpu_kernels_base;
@@ -24,6 +27,26 @@ static bool cpu_is_v4(void)
     return cpu_is_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512cd");
+}
+
+/* Does the processor have AMX for bf16, and does the system let this process use it?  The tile
+ * registers are 8 KB more to save for each thread, so Linux (5.16) wants to be asked. */
+static bool use_amx_bf16(void)
+{
+    enum {
+        AMX_BF16 = 1u << 22, /* leaf 7, EDX */
+        AMX_TILE = 1u << 24,
+        TILE_CONFIG = 17, /* components of the saved state, bits of XCR0 */
+        TILE_DATA = 18,
+        REQUEST_COMPONENT = 0x1023, /* ARCH_REQ_XCOMP_PERM, newer than some headers */
+    };
+    const unsigned features = AMX_BF16 | AMX_TILE, state = 1u << TILE_CONFIG | 1u << TILE_DATA;
+    unsigned a, b, c, d, xcr0, xcr0_high;
+
+    if (!cpu_is_v4() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & features) != features)
+        return false;
+    __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(xcr0_high) : "c"(0));
+    return (xcr0 & state) == state && syscall(SYS_arch_prctl, REQUEST_COMPONENT, TILE_DATA) == 0;
 }
 
 static const lt_cpu_kernels *choose_kernels(void)
@@ -45,6 +68,7 @@ static lt_err cpu_open(lt_dev **out, const lt_dev_options *options)
     dev->base.ops = &choose_kernels()->ops;
     dev->base.pool = lt_pool_new(options->n_threads);
     dev->has_avx512_bf16 = cpu_is_v4() && __builtin_cpu_supports("avx512bf16");
+    dev->has_amx_bf16 = use_amx_bf16();
     *out = &dev->base;
     return LT_OK;
 }
@@ -58,9 +82,11 @@ static void cpu_close(lt_dev *dev)
 static lt_err cpu_plan(const lt_dev_need *need, size_t *scratch_bytes)
 {
     if (need->act != LT_F32 && need->act != LT_BF16)
-        return lt_fail(LT_ENOTSUP, "device: cpu: activations in %s: the CPU computes in fp32 and bf16",
+        return lt_fail(LT_ENOTSUP,
+                       "device: cpu: activations in %s: the CPU computes in fp32 and bf16",
                        lt_dtype_name(need->act));
-    *scratch_bytes = choose_kernels()->scratch_bytes(need, need->n_threads > 0 ? need->n_threads : lt_cpu_count());
+    *scratch_bytes = choose_kernels()->scratch_bytes(need, need->n_threads > 0 ? need->n_threads
+                                                                               : lt_cpu_count());
     return LT_OK;
 }
 
@@ -68,10 +94,11 @@ static void cpu_describe(lt_dev *dev, char *text, size_t size)
 {
     const char *level = dev->ops == &lt_cpu_kernels_base.ops ? "x86-64"
                         : dev->ops == &lt_cpu_kernels_v3.ops ? "x86-64-v3 (AVX2)"
-                                                     : "x86-64-v4 (AVX-512)";
+                                                             : "x86-64-v4 (AVX-512)";
 
-    snprintf(text, size, "cpu, %d threads, %s%s", lt_pool_size(dev->pool), level,
-             cpu_of(dev)->has_avx512_bf16 ? ", avx512_bf16" : "");
+    snprintf(text, size, "cpu, %d threads, %s%s%s", lt_pool_size(dev->pool), level,
+             cpu_of(dev)->has_avx512_bf16 ? ", avx512_bf16" : "",
+             cpu_of(dev)->has_amx_bf16 ? ", amx_bf16" : "");
 }
 
 /* Large blocks come from mmap with huge pages asked for: weights and moments are streamed through

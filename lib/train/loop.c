@@ -65,17 +65,13 @@ static void catch_signals(void)
 
 /* ---- opening */
 
-static lt_err check_model(const run *r)
+static void tell_dropout(const run *r)
 {
     const lt_config_model *m = &r->config->model;
 
-    if (m->dropout > 0)
-        return lt_fail(LT_ENOTSUP, "model.dropout: %g is not supported yet; lt trains with 0",
-                       m->dropout);
-    if (m->hf_dropout > 0)
-        lt_log_info("%s/config.json has dropout %g; lt trains with model.dropout = 0", m->path,
-                    m->hf_dropout);
-    return LT_OK;
+    if (m->hf_dropout > m->dropout)
+        lt_log_info("%s/config.json has dropout %g; lt trains with model.dropout = %g", m->path,
+                    m->hf_dropout, m->dropout);
 }
 
 static lt_err load_weights(run *r)
@@ -147,7 +143,7 @@ static lt_err open_run(run *r, lt_config *config)
 
     r->config = config;
     LT_TRY(err = lt_config_check_runnable(config));
-    LT_TRY(err = check_model(r));
+    tell_dropout(r);
     LT_TRY(err = lt_setup_open(&r->setup, config, true));
     LT_TRY(err = lt_ckpt_lock(&r->lock, config->checkpoint.dir));
     LT_TRY(err = lt_ckpt_sweep(config->checkpoint.dir));
@@ -382,17 +378,18 @@ fail:
     return err;
 }
 
-static lt_err draw_curve(const run *r)
+/* A picture of what is saved anyway: that it cannot be drawn does not fail the run. */
+static void draw_curve(const run *r)
 {
     char *metrics = lt_path_join(r->config->logging.dir, "metrics.jsonl");
     char *svg = lt_path_join(r->config->logging.dir, "loss.svg");
-    lt_err err = lt_curve_svg(metrics, svg);
 
-    if (err == LT_OK)
+    if (lt_curve_svg(metrics, svg) == LT_OK)
         lt_log_info("loss curve: %s", svg);
+    else
+        lt_log_warn("no loss curve: %s", lt_err_text());
     free(metrics);
     free(svg);
-    return err;
 }
 
 static lt_err steps(run *r)
@@ -417,7 +414,7 @@ static lt_err steps(run *r)
                        "stopped by signal %d after step %llu; run the same command to go on",
                        (int)stop_signal, (unsigned long long)r->state.step);
     if (r->state.step > 0 && lt_path_exists(r->config->logging.dir))
-        err = draw_curve(r);
+        draw_curve(r);
 fail:
     return err;
 }

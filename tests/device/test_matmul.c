@@ -2,8 +2,7 @@
  *
  * Every matrix lies in a larger buffer: rows are further apart than they are wide and the gaps hold
  * NaN, so reading a gap spoils the result and writing one is seen.  Outputs that are not added to
- * start as NaN.  Everything runs with our own kernels, when the processor has AVX512_BF16, and with
- * OpenBLAS. */
+ * start as NaN.  Everything runs with every kernel that the processor has. */
 #include "base/mem.h"
 #include "base/rng.h"
 #include "device/cpu/cpu.h"
@@ -11,8 +10,12 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { MARGIN = 64 }; /* bytes before the first row; as many or more after the last */
+
+typedef enum kernel { AMX, AVX512, BLAS, N_KERNELS } kernel;
 
 typedef enum addend { ADD_NOTHING, ADD_D, ADD_C, ADD_C_IS_D, N_ADDENDS } addend;
 
@@ -248,6 +251,22 @@ static const char *describe(const shape *s)
     return text;
 }
 
+/* The best kernel that dev may use. */
+static const char *kernel_name(lt_dev *dev)
+{
+    return cpu_of(dev)->has_amx_bf16 ? "amx" : cpu_of(dev)->has_avx512_bf16 ? "avx512" : "blas";
+}
+
+/* Lets dev use no better kernel than `most`; false when it has to do with a lesser one. */
+static bool limit_to(lt_dev *dev, kernel most)
+{
+    lt_cpu_dev *cpu = cpu_of(dev);
+
+    cpu->has_amx_bf16 = cpu->has_amx_bf16 && most == AMX;
+    cpu->has_avx512_bf16 = cpu->has_avx512_bf16 && most != BLAS;
+    return most == AMX ? cpu->has_amx_bf16 : most == BLAS || cpu->has_avx512_bf16;
+}
+
 /* Checks elements `step` apart (1: all of them). */
 static void check_shape(lt_dev *dev, const shape *s, int64_t step)
 {
@@ -267,8 +286,7 @@ static void check_shape(lt_dev *dev, const shape *s, int64_t step)
     if (!is_intact(&p.d, true) || !is_intact(&p.col_sum, true))
         wrong = "guard";
     problem_release(&p);
-    LT_FAIL_IF(wrong, "wrong %s: %s, own kernels %d", wrong, describe(s),
-               cpu_of(dev)->has_avx512_bf16);
+    LT_FAIL_IF(wrong, "wrong %s: %s, %s", wrong, describe(s), kernel_name(dev));
 }
 
 static lt_err open_cpu(lt_dev **dev, int n_threads)
@@ -295,17 +313,16 @@ static lt_err open_cpu(lt_dev **dev, int n_threads)
     return err;
 }
 
-/* Calls `run` with the kernels that this processor gets, then without AVX-512. */
-static void with_both_kernels(int n_threads, void (*run)(lt_dev *dev))
+static void with_every_kernel(int n_threads, void (*run)(lt_dev *dev))
 {
-    lt_dev *dev = NULL;
+    for (kernel most = 0; most < N_KERNELS; most++) {
+        lt_dev *dev = NULL;
 
-    LT_CHECK_OK(open_cpu(&dev, n_threads));
-    if (cpu_of(dev)->has_avx512_bf16)
-        run(dev);
-    cpu_of(dev)->has_avx512_bf16 = false;
-    run(dev);
-    lt_dev_close(dev);
+        LT_CHECK_OK(open_cpu(&dev, n_threads));
+        if (limit_to(dev, most))
+            run(dev);
+        lt_dev_close(dev);
+    }
 }
 
 /* Shape number i of an endless list: every option by chance, sizes mostly odd. */
@@ -348,7 +365,7 @@ static void run_small(lt_dev *dev)
 
 LT_TEST(matmul_small_shapes_with_every_option)
 {
-    with_both_kernels(2, run_small);
+    with_every_kernel(2, run_small);
 }
 
 static void run_layouts(lt_dev *dev)
@@ -375,7 +392,7 @@ static void run_layouts(lt_dev *dev)
 
 LT_TEST(matmul_every_layout_at_the_edges_of_a_kernel)
 {
-    with_both_kernels(1, run_layouts);
+    with_every_kernel(1, run_layouts);
 }
 
 /* More than one tile in each direction, more than one packed block of K, ragged ends. */
@@ -397,11 +414,11 @@ static void run_large(lt_dev *dev)
 
 LT_TEST(matmul_several_tiles)
 {
-    with_both_kernels(2, run_large);
+    with_every_kernel(2, run_large);
 }
 
 /* D of the same problem on n_threads workers. */
-static char *result(const shape *s, int n_threads, bool own, size_t *bytes)
+static char *result(const shape *s, int n_threads, kernel most, size_t *bytes)
 {
     lt_dev *dev = NULL;
     problem p;
@@ -410,7 +427,7 @@ static char *result(const shape *s, int n_threads, bool own, size_t *bytes)
     n_buffers = 0;
     problem_init(&p, s);
     if (open_cpu(&dev, n_threads) == LT_OK) {
-        cpu_of(dev)->has_avx512_bf16 &= own;
+        limit_to(dev, most);
         dev->ops->matmul(dev, &p.m);
         *bytes = p.d.bytes;
         copy = lt_new0(p.d.bytes);
@@ -423,25 +440,101 @@ static char *result(const shape *s, int n_threads, bool own, size_t *bytes)
 
 LT_TEST(matmul_bits_do_not_depend_on_the_threads)
 {
-    for (uint64_t i = 0; i < 12; i++) {
-        shape s = random_shape(2000 + i, 1);
+    for (uint64_t i = 0; i < 18; i++) {
+        shape s = random_shape(2000 + i / N_KERNELS, 1);
+        kernel most = (kernel)(i % N_KERNELS);
         bool same = true;
         size_t bytes = 0;
         char *first;
 
         s.m = 270;
         s.n = 411;
-        s.k = 600 + (int64_t)i;
-        first = result(&s, 1, i & 1, &bytes);
-        for (int n_threads = 1; n_threads <= 5; n_threads += 2) {
-            char *again = result(&s, n_threads, i & 1, &bytes);
+        s.k = 780 + (int64_t)i;
+        first = result(&s, 1, most, &bytes);
+        for (int n_threads = 3; n_threads <= 5; n_threads += 2) {
+            char *again = result(&s, n_threads, most, &bytes);
 
             same = same && first && again && memcmp(first, again, bytes) == 0;
             free(again);
         }
         free(first);
-        LT_FAIL_IF(!same, "%s, own kernels %d", describe(&s), (int)(i & 1));
+        LT_FAIL_IF(!same, "%s, kernel %d", describe(&s), (int)most);
     }
+}
+
+/* Pages of which the last must not be touched. */
+typedef struct wall {
+    char *map;
+    size_t bytes;
+} wall;
+
+/* Copies the view to where its last element is the last before that page. */
+static bool wall_init(wall *w, lt_tensor *t)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), width = lt_dtype_bytes(t->dtype);
+    size_t used = (size_t)((t->rows - 1) * t->stride + t->cols) * width;
+    char *data;
+
+    w->bytes = LT_ALIGN_UP(used, page) + page;
+    w->map = mmap(NULL, w->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (w->map == MAP_FAILED || mprotect(w->map + w->bytes - page, page, PROT_NONE) != 0)
+        return false;
+    data = w->map + w->bytes - page - used;
+    memcpy(data, t->data, used);
+    t->data = data;
+    return true;
+}
+
+static void wall_release(wall *w)
+{
+    munmap(w->map, w->bytes);
+}
+
+static void check_walled(lt_dev *dev, const shape *s)
+{
+    problem p;
+    wall d, a, b;
+    bool right = true;
+
+    problem_init(&p, s);
+    LT_CHECK(wall_init(&d, &p.m.d) && wall_init(&a, &p.m.a) && wall_init(&b, &p.m.b));
+    p.d.t = p.m.d;
+    dev->ops->matmul(dev, &p.m);
+    for (int64_t e = 0; e < s->m * s->n && right; e++)
+        right = element_is_right(&p, e / s->n, e % s->n);
+    wall_release(&d);
+    wall_release(&a);
+    wall_release(&b);
+    problem_release(&p);
+    LT_FAIL_IF(!right, "%s, %s", describe(s), kernel_name(dev));
+}
+
+static void run_walled(lt_dev *dev)
+{
+    static const int64_t sizes[] = { 1, 17, 31, 64 };
+    enum { N = sizeof sizes / sizeof *sizes };
+
+    for (int layout = 0; layout < 8; layout++)
+        for (int i = 0; i < N * N * N; i++) {
+            lt_dtype act = layout & 1 ? LT_BF16 : LT_F32;
+            shape s = {
+                .m = sizes[i % N],
+                .n = sizes[i / N % N],
+                .k = sizes[i / (N * N)],
+                .act = act,
+                .d = act,
+                .trans_a = layout & 2,
+                .trans_b = layout & 4,
+                .addend = i & 1 ? ADD_D : ADD_NOTHING,
+            };
+
+            check_walled(dev, &s);
+        }
+}
+
+LT_TEST(matmul_touches_nothing_beyond_its_operands)
+{
+    with_every_kernel(1, run_walled);
 }
 
 LT_TEST(matmul_of_nothing_touches_nothing)

@@ -254,6 +254,19 @@ static void report(bench_run *b)
                (unsigned long long)b->profile.calls[c]);
 }
 
+static lt_err check_args(const train_args *a, const lt_opt_list *rest)
+{
+    if (rest->n)
+        return lt_fail(LT_EUSAGE, "train: unexpected argument \"%s\"", rest->items[0]);
+    if (strcmp(a->precision, "fp32") != 0 && strcmp(a->precision, "bf16") != 0)
+        return lt_fail(LT_EUSAGE, "--precision: expected fp32 or bf16, found \"%s\"", a->precision);
+    if (strcmp(a->recompute, "none") != 0 && strcmp(a->recompute, "selective") != 0 &&
+        strcmp(a->recompute, "block") != 0)
+        return lt_fail(LT_EUSAGE, "--recompute: expected none, selective or block, found \"%s\"",
+                       a->recompute);
+    return LT_OK;
+}
+
 lt_err bench_train(int argc, char **argv)
 {
     train_args args = { .model = "gpt2",
@@ -273,15 +286,7 @@ lt_err bench_train(int argc, char **argv)
     LT_TRY(err = lt_options_parse(&bench_train_command, argc, argv, &args, &rest, &done));
     if (done)
         goto fail;
-    if (rest.n) {
-        err = lt_fail(LT_EUSAGE, "train: unexpected argument \"%s\"", rest.items[0]);
-        goto fail;
-    }
-    if (strcmp(args.precision, "fp32") != 0 && strcmp(args.precision, "bf16") != 0) {
-        err =
-            lt_fail(LT_EUSAGE, "--precision: expected fp32 or bf16, found \"%s\"", args.precision);
-        goto fail;
-    }
+    LT_TRY(err = check_args(&args, &rest));
     LT_TRY(err = open_run(&b));
     make_tokens(&b);
     LT_TRY(err = measure(&b));

@@ -13,6 +13,7 @@
 typedef struct lt_cpu_dev {
     lt_dev base;
     bool has_avx512_bf16; /* vdpbf16ps */
+    bool has_amx_bf16;    /* tdpbf16ps, and the system's permission to use it */
 } lt_cpu_dev;
 
 /* What one instruction set level exports. */

@@ -29,9 +29,9 @@ typedef struct attention_task {
 
 /* Buffers of one worker. */
 typedef struct work {
-    float *scores, *dscores;           /* (CPU_QUERY_BLOCK, Tk) */
-    float *q, *k, *v, *out, *dout;     /* widened (T, D) */
-    float *dq, *dk, *dv;               /* narrow results before rounding (T, D) */
+    float *scores, *dscores;       /* (CPU_QUERY_BLOCK, Tk) */
+    float *q, *k, *v, *out, *dout; /* widened (T, D) */
+    float *dq, *dk, *dv;           /* narrow results before rounding (T, D) */
 } work;
 
 static work work_of(const attention_task *t, int worker)
@@ -191,7 +191,8 @@ static void attention_run(lt_task *task, int64_t index, int worker)
 
 static void check(const lt_attention *a)
 {
-    LT_BUG_ON(a->n_head % a->n_kv_head != 0 || a->kv_rows < a->t_k || (a->causal && a->t_k < a->t_q));
+    LT_BUG_ON(a->n_head % a->n_kv_head != 0 || a->kv_rows < a->t_k ||
+              (a->causal && a->t_k < a->t_q));
     LT_BUG_ON(a->q.rows != a->n_batch * a->t_q || a->q.cols != a->n_head * a->head_dim);
     LT_BUG_ON(a->k.cols != a->n_kv_head * a->head_dim || a->v.cols != a->k.cols);
     LT_BUG_ON(a->out.rows != a->q.rows || a->out.cols != a->q.cols);
@@ -246,7 +247,8 @@ static void grad_head(const attention_task *t, int64_t b, int64_t h, head_view k
         gemm(CblasNoTrans, CblasTrans, n, hi - lo, d, 1, from_row(dout, first), from_row(v, lo), 0,
              ds);
         for (int64_t i = 0; i < n; i++) {
-            const float *o = out.data + (first + i) * out.ld, *go = dout.data + (first + i) * dout.ld;
+            const float *o = out.data + (first + i) * out.ld,
+                        *go = dout.data + (first + i) * dout.ld;
             float delta = 0;
 
 #pragma omp simd reduction(+ : delta)
@@ -256,7 +258,8 @@ static void grad_head(const attention_task *t, int64_t b, int64_t h, head_view k
             grad_row(s.data + i * s.ld, ds.data + i * ds.ld, hi - lo, see_lo - lo, see_hi - lo,
                      lse[first + i], delta);
         }
-        gemm(CblasTrans, CblasNoTrans, hi - lo, d, n, 1, s, from_row(dout, first), 1, from_row(dv, lo));
+        gemm(CblasTrans, CblasNoTrans, hi - lo, d, n, 1, s, from_row(dout, first), 1,
+             from_row(dv, lo));
         gemm(CblasTrans, CblasNoTrans, hi - lo, d, n, a->scale, ds, from_row(q, first), 1,
              from_row(dk, lo));
         gemm(CblasNoTrans, CblasNoTrans, n, d, hi - lo, a->scale, ds, from_row(k, lo), 0,

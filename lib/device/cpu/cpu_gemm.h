@@ -12,6 +12,7 @@ enum {
     CPU_TILE_ROWS = 256,
     CPU_TILE_COLS = 384,
     CPU_TILE_WORDS = 384, /* 4-byte words of K that are packed at a time: 384 fp32 or 768 bf16 */
+    CPU_LANES = 16,       /* rows of op(A) or columns of op(B) that are packed together */
 };
 
 typedef struct cpu_tile {
@@ -26,9 +27,22 @@ typedef struct cpu_tile {
     uint32_t *b_room; /* CPU_TILE_COLS x CPU_TILE_WORDS */
 } cpu_tile;
 
-/* out (+)= op(A) op(B) with OpenBLAS; bf16 is widened block by block. */
-void cpu_gemm_f32(const cpu_tile *t);
-/* The same with our own kernels, only on a processor with AVX512_BF16. */
-void cpu_gemm_bf16(const cpu_tile *t);
+/* A kernel: out (+)= op(A) op(B), all of it. */
+typedef void cpu_gemm(const cpu_tile *t);
+
+/* With OpenBLAS, on any processor; bf16 is widened block by block. */
+cpu_gemm cpu_gemm_blas;
+/* With our own kernels, only on a processor with AVX512_BF16; */
+cpu_gemm cpu_gemm_avx512;
+/* with AMX_BF16 and AVX-512, only bf16. */
+cpu_gemm cpu_gemm_amx;
+
+/* out (+)= what is packed: `words` of K, a multiple of CPU_LANES, of m rows and n columns; groups
+ * of CPU_LANES of them lie words * CPU_LANES apart. */
+typedef void cpu_multiply(const cpu_tile *t, int64_t words, bool add);
+
+/* Packs the tile's operands part by part of K and has `multiply` add up the parts.  B is packed by
+ * word, A by word or by lane; cpu_gemm_pack.c says what that is. */
+void cpu_gemm_packed(const cpu_tile *t, bool a_by_lane, cpu_multiply *multiply);
 
 #endif

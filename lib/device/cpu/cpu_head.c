@@ -27,7 +27,8 @@ static void loss_row(lt_task *task, int64_t row, int worker)
     if (target < 0) {
         *loss = 0;
         if (h->dx.data)
-            memset(lt_at(t->logits, row, 0), 0, (size_t)t->logits.cols * lt_dtype_bytes(t->logits.dtype));
+            memset(lt_at(t->logits, row, 0), 0,
+                   (size_t)t->logits.cols * lt_dtype_bytes(t->logits.dtype));
         return;
     }
     x = cpu_row_load(t->logits, row, buf);
@@ -73,7 +74,9 @@ void cpu_head_loss(lt_dev *dev, const lt_head_loss *h)
         if (!h->dx.data)
             continue;
         cpu_matmul(dev, &(lt_matmul){ .d = lt_rows(h->dx, first, n), .a = logits, .b = h->w });
-        cpu_matmul(dev, &(lt_matmul){ .d = h->dw, .a = logits, .b = x, .trans_a = true,
-                                      .add = h->add || first > 0 });
+        cpu_matmul(
+            dev,
+            &(lt_matmul){
+                .d = h->dw, .a = logits, .b = x, .trans_a = true, .add = h->add || first > 0 });
     }
 }

@@ -11,7 +11,8 @@
 
 static inline float cpu_expf(float x)
 {
-    const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
+    const float shift =
+        12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low bits */
     float y, n, r, p, scale;
     uint32_t bits;
 

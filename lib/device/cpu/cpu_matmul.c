@@ -1,9 +1,9 @@
 /* device/cpu/cpu_matmul.c - matmul: checks, tiles over the pool, epilogue.
  *
- * D is cut into tiles of at most CPU_TILE_ROWS x CPU_TILE_COLS; a worker computes one with all of K
- * (cpu_gemm_bf16.c on processors with AVX512_BF16, else cpu_gemm_f32.c) and finishes it while it is
- * in the cache.  K is never split among workers, so there are no partial sums to add.  Owns the
- * device's scratch during the call.
+ * D is cut into tiles of at most CPU_TILE_ROWS x CPU_TILE_COLS; a worker computes one with all of K,
+ * with the best kernel that the processor has (cpu_gemm_amx.c, cpu_gemm_avx512.c, cpu_gemm_blas.c),
+ * and finishes it while it is in the cache.  K is never split among workers, so there are no partial
+ * sums to add.  Owns the device's scratch during the call.
  *
  * Bits: with our own kernels the tiling cannot change them, so tiles are made to fit the number
  * of threads.  OpenBLAS may sum differently at the edge of a matrix, so its tiles depend on the
@@ -14,16 +14,28 @@ enum {
     /* floats of one worker: packed A, packed B, a tile whose D is not fp32 */
     WORKER_FLOATS =
         (CPU_TILE_ROWS + CPU_TILE_COLS) * CPU_TILE_WORDS + CPU_TILE_ROWS * CPU_TILE_COLS,
-    BLAS_TASKS = 8,   /* tiles to aim at when their number must not depend on the threads */
-    PACKING_COST = 8, /* of one element of K of a row or column, in multiply-adds */
+    BLAS_TASKS = 8, /* tiles to aim at when their number must not depend on the threads */
     MIN_COLS = 96,
     MIN_ROWS = 32,
     WORK_OF_ELEMENT = 64, /* multiply-adds that take as long as an element of other operations */
 };
 
+/* How to multiply a tile, and what makes a good one. */
+typedef struct method {
+    cpu_gemm *run;
+    int64_t row_step, col_step; /* what it computes at a time */
+    int64_t packing_cost;       /* of one element of K of a row or column, in multiply-adds */
+    bool any_tiles;             /* they cannot change the bits */
+} method;
+
+static const method blas = { cpu_gemm_blas, 8, 48, 8, false };
+static const method avx512 = { cpu_gemm_avx512, 8, 48, 8, true };
+static const method amx = { cpu_gemm_amx, 32, 32, 64, true };
+
 typedef struct matmul_task {
     lt_task task;
     lt_dev *dev;
+    const method *method;
     const lt_matmul *m;
     lt_tensor c; /* what the epilogue adds; absent when the kernel adds to D */
     int64_t k;
@@ -150,26 +162,33 @@ static void run_tile(lt_task *task, int64_t index, int worker)
         .b_room = (uint32_t *)room + CPU_TILE_ROWS * CPU_TILE_WORDS,
     };
 
-    if (cpu_of(t->dev)->has_avx512_bf16)
-        cpu_gemm_bf16(&tile);
-    else
-        cpu_gemm_f32(&tile);
+    t->method->run(&tile);
     if (!t->direct || t->c.data || m->bias.data || m->epilogue != LT_EPI_NONE)
         finish(t, &tile, row0, col0);
 }
 
-/* Tile sizes: the least time on `threads` workers that take turns, packing included.  Both are
- * multiples of the kernels' 8 rows and 48 columns unless D is smaller. */
-static void choose_tiles(matmul_task *t, int64_t threads)
+static const method *choose_method(lt_dev *dev, lt_dtype dtype)
 {
+    if (dtype == LT_BF16 && cpu_of(dev)->has_amx_bf16)
+        return &amx;
+    return cpu_of(dev)->has_avx512_bf16 ? &avx512 : &blas;
+}
+
+/* Tile sizes: the least time on the workers, who take turns, packing included.  Both are multiples
+ * of what the kernel computes at a time unless D is smaller. */
+static void choose_tiles(matmul_task *t)
+{
+    const method *how = t->method;
+    int64_t threads = how->any_tiles ? lt_pool_size(t->dev->pool) : BLAS_TASKS;
     int64_t m = t->m->d.rows, n = t->m->d.cols, best = INT64_MAX;
 
     for (int64_t most_rows = CPU_TILE_ROWS; most_rows >= MIN_ROWS; most_rows /= 2)
         for (int64_t most_cols = CPU_TILE_COLS; most_cols >= MIN_COLS; most_cols /= 2) {
-            int64_t rows = div_up(div_up(m, div_up(m, most_rows)), 8) * 8;
-            int64_t cols = div_up(div_up(n, div_up(n, most_cols)), 48) * 48;
+            int64_t rows = div_up(div_up(m, div_up(m, most_rows)), how->row_step) * how->row_step;
+            int64_t cols = div_up(div_up(n, div_up(n, most_cols)), how->col_step) * how->col_step;
             int64_t tiles = div_up(m, rows) * div_up(n, cols);
-            int64_t cost = div_up(tiles, threads) * (rows * cols + PACKING_COST * (rows + cols));
+            int64_t cost =
+                div_up(tiles, threads) * (rows * cols + how->packing_cost * (rows + cols));
 
             if (cost < best) {
                 best = cost;
@@ -182,12 +201,13 @@ static void choose_tiles(matmul_task *t, int64_t threads)
 
 void cpu_matmul(lt_dev *dev, const lt_matmul *m)
 {
-    bool own = cpu_of(dev)->has_avx512_bf16, direct = m->d.dtype == LT_F32;
+    bool direct = m->d.dtype == LT_F32;
     lt_tensor c = m->add ? m->d : m->c;
     bool in_place = direct && c.data == m->d.data;
     matmul_task t = {
         .task = { run_tile },
         .dev = dev,
+        .method = choose_method(dev, m->a.dtype),
         .m = m,
         .c = in_place ? lt_absent() : c,
         .k = m->trans_a ? m->a.rows : m->a.cols,
@@ -199,7 +219,7 @@ void cpu_matmul(lt_dev *dev, const lt_matmul *m)
         return;
     check(m, t.k);
     LT_BUG_ON(dev->scratch_bytes < cpu_matmul_scratch_bytes(NULL, lt_pool_size(dev->pool)));
-    choose_tiles(&t, own ? lt_pool_size(dev->pool) : BLAS_TASKS);
+    choose_tiles(&t);
     cpu_parallel(dev, &t.task, t.tiles_down * div_up(m->d.cols, t.tile_cols),
                  m->d.rows * m->d.cols / WORK_OF_ELEMENT * t.k);
     if (m->col_sum.data)

@@ -73,7 +73,8 @@ void cpu_residual_norm(lt_dev *dev, const lt_residual_norm *n)
     norm_task t = { { residual_norm_rows }, dev, n };
     int64_t rows = n->x.rows, c = n->x.cols;
 
-    LT_BUG_ON(n->out.rows != rows || n->out.cols != c || n->weight.cols != c || n->rstd.cols < rows);
+    LT_BUG_ON(n->out.rows != rows || n->out.cols != c || n->weight.cols != c ||
+              n->rstd.cols < rows);
     LT_BUG_ON(n->branch.data && (!n->resid.data || n->branch.cols != c || n->resid.cols != c));
     LT_BUG_ON(n->kind == LT_NORM_LAYER && n->mean.cols < rows);
     cpu_parallel(dev, &t.task, (rows + ROW_BLOCK - 1) / ROW_BLOCK, rows * c);

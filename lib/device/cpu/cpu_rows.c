@@ -78,7 +78,8 @@ size_t cpu_scratch_bytes(const lt_dev_need *need, int n_threads)
     size_t rows, reduce, attention, most;
 
     rows = (size_t)n_threads * 4 * floats_bytes(width);
-    reduce = (size_t)CPU_REDUCE_PARTS * 3 * floats_bytes(width) + (size_t)n_threads * 4 * floats_bytes(need->n_embd);
+    reduce = (size_t)CPU_REDUCE_PARTS * 3 * floats_bytes(width) +
+             (size_t)n_threads * 4 * floats_bytes(need->n_embd);
     attention = (size_t)n_threads * (2 * floats_bytes(query_block) + 8 * floats_bytes(head));
     most = cpu_matmul_scratch_bytes(need, n_threads);
     most = rows > most ? rows : most;

@@ -1,4 +1,4 @@
-/* device/cpu/cpu_gemm_f32.c - a tile through OpenBLAS, for processors without AVX512_BF16.
+/* device/cpu/cpu_gemm_blas.c - a tile through OpenBLAS, fp32 and bf16, without AVX512_BF16.
  *
  * OpenBLAS runs single-threaded here (cpu_device.c sees to that): the pool owns the parallelism and
  * calls from all workers at once, on disjoint tiles.  bf16 operands are widened in blocks of K. */
@@ -30,7 +30,7 @@ static const float *widen(uint32_t *room, lt_tensor t)
     return to;
 }
 
-void cpu_gemm_f32(const cpu_tile *t)
+void cpu_gemm_blas(const cpu_tile *t)
 {
     if (t->a.dtype == LT_F32) {
         sgemm(t, lt_f32(t->a), t->a.stride, lt_f32(t->b), t->b.stride, t->k, t->add);
