@@ -193,13 +193,17 @@ static void slice_batch(run *r, const lt_batch *b)
                                                           : NULL };
 }
 
-static lt_err check_skips(run *r, bool skipped)
+static void count_skip(run *r, bool skipped)
 {
     r->skips_in_a_row = skipped ? r->skips_in_a_row + 1 : 0;
     r->skipped += skipped;
     if (skipped)
         lt_log_warn("step %llu: a gradient is not finite; the update was skipped",
                     (unsigned long long)r->state.step);
+}
+
+static lt_err check_skips(const run *r)
+{
     if (r->skips_in_a_row >= MAX_SKIPS_IN_A_ROW)
         return lt_fail(
             LT_EFAULT,
@@ -249,7 +253,7 @@ static lt_err train_step(run *r, lt_step_metrics *m)
     m->tokens_per_s = tokens / (m->step_ms * 1e-3);
     m->flops_per_s = m->tokens_per_s * lt_model_flops_per_token(lt_engine_model(r->engine));
     m->eta_s = (double)(s->total_steps - r->state.step) * r->step_s;
-    err = check_skips(r, result.skipped);
+    count_skip(r, result.skipped);
     m->skipped_steps = r->skipped;
     m->peak_rss = lt_peak_rss();
     m->time = lt_wall_time();
@@ -358,6 +362,20 @@ static bool save_due(const run *r)
            (c->every_minutes > 0 && lt_now() - r->saved_at >= c->every_minutes * 60);
 }
 
+/* A checkpoint in passing: when the disk refuses, what was saved before is whole and training goes
+ * on; the next one that is due, or the last of the run, tries again. */
+static lt_err save_in_passing(run *r)
+{
+    lt_err err = save(r);
+
+    if (err != LT_EIO)
+        return err;
+    lt_log_error("step %llu: no checkpoint: %s; training goes on", (unsigned long long)r->state.step,
+                 lt_err_text());
+    r->saved_at = lt_now();
+    return LT_OK;
+}
+
 static lt_err after_step(run *r, lt_step_metrics *m)
 {
     const lt_config_training *t = &r->config->training;
@@ -370,10 +388,11 @@ static lt_err after_step(run *r, lt_step_metrics *m)
     if (r->events)
         LT_TRY(err = lt_tb_events_step(r->events, m));
     lt_progress_step(&r->progress, m);
+    LT_TRY(err = check_skips(r));
     if (due(r->state.step, t->sample_every_steps))
         LT_TRY(err = show_samples(r));
     if (save_due(r))
-        LT_TRY(err = save(r));
+        LT_TRY(err = save_in_passing(r));
 fail:
     return err;
 }

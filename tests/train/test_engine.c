@@ -10,7 +10,7 @@ typedef struct trial {
     lt_engine_options options;
     int n_micro, n_steps;
     uint64_t seed;
-    bool new_data;            /* every step its own tokens */
+    bool new_data; /* every step its own tokens */
     double losses[MOST_STEPS], norms[MOST_STEPS];
     float *weights;
     size_t n_weights;
@@ -86,6 +86,10 @@ LT_TEST(engine_threads_change_no_bit)
 {
     lt_model_config config = fix_config();
 
+    /* large enough that every operation is cut into several tasks */
+    config.n_embd = 192;
+    config.n_inner = 768;
+    config.head_dim = 64;
     for (int precision = 0; precision < 2; precision++) {
         trial a = trial_of(&config), b = trial_of(&config);
 

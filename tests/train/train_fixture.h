@@ -40,22 +40,23 @@ static inline lt_model_config fix_config(void)
 /* Options of a training engine with micro-batches of n_batch sequences; *config stays borrowed. */
 static inline lt_engine_options fix_options(const lt_model_config *config, int64_t n_batch)
 {
-    return (lt_engine_options){ .config = config,
-                                .shape = { .n_batch = n_batch,
-                                           .seq = FIX_T,
-                                           .act = LT_F32,
-                                           .grad = LT_F32,
-                                           .uses = { [LT_USE_TRAIN] = true,
-                                                     [LT_USE_EVALUATE] = true } },
-                                .device = "cpu",
-                                .dev = { .n_threads = 2, .deterministic = true },
-                                .optim = { .beta1 = 0.9f,
-                                           .beta2 = 0.95f,
-                                           .eps = 1e-8f,
-                                           .weight_decay = 0.1f,
-                                           .decoupled = true,
-                                           .max_norm = 1.0f },
-                                .training = true };
+    return (lt_engine_options){
+        .config = config,
+        .shape = { .n_batch = n_batch,
+                   .seq = FIX_T,
+                   .act = LT_F32,
+                   .grad = LT_F32,
+                   .uses = { [LT_USE_TRAIN] = true, [LT_USE_EVALUATE] = true } },
+        .device = "cpu",
+        .dev = { .n_threads = 2, .deterministic = true },
+        .optim = { .beta1 = 0.9f,
+                   .beta2 = 0.95f,
+                   .eps = 1e-8f,
+                   .weight_decay = 0.1f,
+                   .decoupled = true,
+                   .max_norm = 1.0f },
+        .training = true
+    };
 }
 
 /* Random tokens; every ninth target is not counted. */
@@ -65,7 +66,8 @@ static inline int64_t fix_fill(fix_batch *b, int64_t rows, uint64_t seed)
 
     for (int64_t i = 0; i < rows; i++) {
         b->ids[i] = (int32_t)(lt_random_u64(seed, 0, (uint64_t)i) % FIX_VOCAB);
-        b->targets[i] = i % 9 == 8 ? -100 : (int32_t)(lt_random_u64(seed, 1, (uint64_t)i) % FIX_VOCAB);
+        b->targets[i] =
+            i % 9 == 8 ? -100 : (int32_t)(lt_random_u64(seed, 1, (uint64_t)i) % FIX_VOCAB);
         b->positions[i] = (int32_t)(i % FIX_T);
         b->doc_start[i] = 0;
         counted += b->targets[i] >= 0;

@@ -1,0 +1,272 @@
+/* test_snapshot.c - a saved run goes on bit for bit, and refuses what it was not trained with. */
+#include "run_fixture.h"
+#include "train/generate.h"
+#include "train/resume.h"
+
+enum { BEFORE = 3, AFTER = 4 };
+
+/* A run of BEFORE steps saved below NAME, and the losses of the AFTER steps that follow. */
+static lt_err save_run(const char *name, const char *precision, char **path, double losses[AFTER])
+{
+    char dir[600];
+    double before[BEFORE];
+    run_case r = { 0 };
+    lt_err err;
+
+    snprintf(dir, sizeof dir, "--checkpoint.dir=%s", lt_test_tmp(name));
+    LT_TRY(err = run_open(&r, (run_settings){ dir, precision }));
+    LT_TRY(err = run_steps(&r, BEFORE, before));
+    LT_TRY(err = lt_snapshot_save(r.engine, &r.setup, &r.state, path));
+    LT_TRY(err = run_steps(&r, AFTER, losses));
+fail:
+    run_close(&r);
+    return err;
+}
+
+LT_TEST(snapshot_resumes_bit_for_bit)
+{
+    static const char *const precisions[] = { "--model.precision=fp32", "--model.precision=bf16" };
+
+    for (size_t i = 0; i < LT_COUNT(precisions); i++) {
+        double undisturbed[AFTER], resumed[AFTER];
+        char *path = NULL;
+        uint64_t t;
+        uint32_t skipped;
+        run_case r;
+
+        LT_CHECK_OK(save_run(i ? "bits-bf16" : "bits-fp32", precisions[i], &path, undisturbed));
+        LT_CHECK(strstr(path, "/step-00000003"));
+        LT_CHECK_OK(run_open(&r, (run_settings){ precisions[i] }));
+        LT_CHECK_OK(lt_snapshot_load(r.engine, &r.setup, &r.state, path));
+        LT_CHECK_INT(r.state.step, BEFORE);
+        LT_CHECK_INT(r.state.samples, BEFORE * 4);
+        LT_CHECK_INT(r.state.tokens, BEFORE * 4 * 16);
+        LT_CHECK_INT(strlen(r.state.run_id), LT_RUN_ID_BYTES - 1);
+        LT_CHECK_OK(lt_engine_counters(r.engine, &t, &skipped));
+        LT_CHECK_INT(t, BEFORE);
+        LT_CHECK_OK(run_steps(&r, AFTER, resumed));
+        LT_CHECK(memcmp(undisturbed, resumed, sizeof resumed) == 0);
+        run_close(&r);
+        free(path);
+    }
+}
+
+LT_TEST(snapshot_resumes_with_other_threads_and_recomputation)
+{
+    double undisturbed[AFTER], resumed[AFTER];
+    char *path = NULL;
+    run_case r;
+
+    LT_CHECK_OK(save_run("threads", NULL, &path, undisturbed));
+    LT_CHECK_OK(
+        run_open(&r, (run_settings){ "--deepspeed.activation_checkpointing.granularity=block",
+                                     "--threads=1" }));
+    LT_CHECK_OK(lt_snapshot_load(r.engine, &r.setup, &r.state, path));
+    LT_CHECK_OK(run_steps(&r, AFTER, resumed));
+    LT_CHECK(memcmp(undisturbed, resumed, sizeof resumed) == 0);
+    run_close(&r);
+    free(path);
+}
+
+LT_TEST(snapshot_refuses_another_run)
+{
+    static const struct {
+        const char *setting;
+        lt_err code;
+        const char *part;
+    } cases[] = {
+        { "--training.seed=43", LT_EMISMATCH,
+          "was trained with training.seed 42, this run has 43" },
+        { "--data.seq_len=8", LT_EMISMATCH, "was trained with data.seq_len 16, this run has 8" },
+        { "--data.shuffle=false", LT_EMISMATCH,
+          "was trained with data.shuffle true, this run has false" },
+        { "--model.n_embd=32", LT_EMISMATCH, "transformer.wte.weight" },
+        { "--model.n_layer=2", LT_EMISMATCH, "transformer.h.1" },
+        { "--model.tie_word_embeddings=false", LT_EMISMATCH, "lm_head.weight" },
+    };
+    double losses[AFTER];
+    char *path = NULL;
+    run_case r;
+
+    LT_CHECK_OK(save_run("other", NULL, &path, losses));
+    for (size_t i = 0; i < LT_COUNT(cases); i++) {
+        LT_CHECK_OK(run_open(&r, (run_settings){ cases[i].setting }));
+        LT_CHECK_FAILS(lt_snapshot_load(r.engine, &r.setup, &r.state, path), cases[i].code,
+                       cases[i].part);
+        LT_CHECK(strstr(lt_err_text(), path));
+        run_close(&r);
+    }
+    free(path);
+}
+
+LT_TEST(snapshot_refuses_other_data)
+{
+    char other[600];
+    double losses[AFTER];
+    char *path = NULL;
+    run_case r;
+
+    snprintf(other, sizeof other, "--data.train=%s", lt_test_data("train/val.manifest"));
+    LT_CHECK_OK(save_run("data", NULL, &path, losses));
+    LT_CHECK_OK(run_open(&r, (run_settings){ other }));
+    LT_CHECK_FAILS(lt_snapshot_load(r.engine, &r.setup, &r.state, path), LT_EMISMATCH,
+                   "was trained with data set ");
+    LT_CHECK(strstr(lt_err_text(), "another checkpoint.dir"));
+    run_close(&r);
+    free(path);
+}
+
+LT_TEST(snapshot_weights_alone_are_the_weights)
+{
+    double losses[AFTER];
+    char *path = NULL;
+    run_case trained, r;
+    lt_engine_options o;
+    lt_engine *bare = NULL;
+    int32_t ids[16] = { 5, 6, 7 }, positions[16] = { 0, 1, 2 };
+    float *a, *b;
+
+    LT_CHECK_OK(save_run("weights", NULL, &path, losses));
+    LT_CHECK_OK(run_open(&r, (run_settings){ NULL }));
+    o = r.setup.engine;
+    o.training = false;
+    memset(o.shape.uses, 0, sizeof o.shape.uses);
+    o.shape.uses[LT_USE_GENERATE] = true;
+    o.shape.generate_batch = 1;
+    o.shape.generate_prompt = 4;
+    o.shape.generate_total = 16;
+    LT_CHECK_OK(lt_engine_open(&bare, &o));
+    LT_CHECK_OK(lt_snapshot_load_weights(bare, path));
+    LT_CHECK_OK(run_open(&trained, (run_settings){ "--training.sample_every_steps=1" }));
+    LT_CHECK_OK(lt_snapshot_load(trained.engine, &trained.setup, &trained.state, path));
+    a = lt_new_array0((size_t)lt_engine_vocab_rows(bare), sizeof *a);
+    b = lt_new_array0((size_t)lt_engine_vocab_rows(bare), sizeof *b);
+    LT_CHECK_OK(lt_engine_generate(bare, &(lt_engine_batch){ .ids = ids, .positions = positions },
+                                   0, 3, a));
+    LT_CHECK_OK(lt_engine_generate(
+        trained.engine, &(lt_engine_batch){ .ids = ids, .positions = positions }, 0, 3, b));
+    LT_CHECK(memcmp(a, b, 280 * sizeof *a) == 0);
+    LT_CHECK(a[0] != a[1]);
+    free(a);
+    free(b);
+    lt_engine_close(bare);
+    run_close(&trained);
+    run_close(&r);
+    free(path);
+}
+
+/* ---- choosing a checkpoint */
+
+/* Two checkpoints, steps BEFORE and BEFORE + 1, below NAME. */
+static lt_err save_two(const char *name, run_case *r, char dir[600], char **older, char **newer)
+{
+    double losses[BEFORE];
+    lt_err err;
+
+    snprintf(dir, 600, "--checkpoint.dir=%s", lt_test_tmp(name));
+    LT_TRY(err = run_open(r, (run_settings){ dir }));
+    LT_TRY(err = run_steps(r, BEFORE, losses));
+    LT_TRY(err = lt_snapshot_save(r->engine, &r->setup, &r->state, older));
+    LT_TRY(err = run_steps(r, 1, losses));
+    LT_TRY(err = lt_snapshot_save(r->engine, &r->setup, &r->state, newer));
+fail:
+    return err;
+}
+
+static lt_err flip_last_byte(const char *folder, const char *name)
+{
+    char *path = lt_path_join(folder, name);
+    lt_buf text = { 0 };
+    lt_err err;
+
+    LT_TRY(err = lt_file_read_all(&text, path, 1 << 24));
+    text.data[text.size - 1] ^= 0x10;
+    err = lt_file_write_atomic(path, text.data, text.size);
+fail:
+    lt_buf_release(&text);
+    free(path);
+    return err;
+}
+
+LT_TEST(resume_auto_falls_back_from_damage_and_never_starts_over)
+{
+    char dir[600];
+    char *older = NULL, *newer = NULL, *path = NULL, *aside;
+    run_case r = { 0 };
+
+    LT_CHECK_OK(save_two("auto", &r, dir, &older, &newer));
+    LT_CHECK_OK(lt_resume(r.engine, &r.setup, &r.state, &path));
+    LT_CHECK_STR(path, newer);
+    free(path);
+    LT_CHECK_OK(flip_last_byte(newer, "exp_avg-00000.safetensors"));
+    LT_CHECK_OK(lt_resume(r.engine, &r.setup, &r.state, &path));
+    LT_CHECK_STR(path, older);
+    LT_CHECK_INT(r.state.step, BEFORE);
+    free(path);
+    aside = lt_asprintf("%s/damaged.step-00000004", r.config->checkpoint.dir);
+    LT_CHECK(lt_is_dir(aside) && !lt_path_exists(newer));
+    free(aside);
+    LT_CHECK_OK(flip_last_byte(older, "weights-00000.safetensors"));
+    for (int again = 0; again < 2; again++) { /* and says so every time */
+        path = NULL;
+        LT_CHECK_FAILS(lt_resume(r.engine, &r.setup, &r.state, &path), LT_EFORMAT,
+                       "no older checkpoint to fall back to");
+        LT_CHECK(strstr(lt_err_text(), "weights-00000.safetensors"));
+        LT_CHECK(path == NULL && lt_is_dir(older));
+    }
+    LT_CHECK_OK(flip_last_byte(older, "MANIFEST"));
+    LT_CHECK_FAILS(lt_resume(r.engine, &r.setup, &r.state, &path), LT_EFORMAT,
+                   "no complete checkpoint");
+    run_close(&r);
+    free(older);
+    free(newer);
+}
+
+LT_TEST(resume_from_a_path_never_falls_back)
+{
+    char dir[600], resume[700];
+    char *older = NULL, *newer = NULL, *path = NULL;
+    run_case r = { 0 };
+
+    LT_CHECK_OK(save_two("path", &r, dir, &older, &newer));
+    run_close(&r);
+    snprintf(resume, sizeof resume, "--checkpoint.resume=%s", newer);
+    LT_CHECK_OK(run_open(&r, (run_settings){ resume }));
+    LT_CHECK_OK(lt_resume(r.engine, &r.setup, &r.state, &path));
+    LT_CHECK_INT(r.state.step, BEFORE + 1);
+    free(path);
+    LT_CHECK_OK(flip_last_byte(newer, "weights-00000.safetensors"));
+    LT_CHECK_FAILS(lt_resume(r.engine, &r.setup, &r.state, &path), LT_EFORMAT,
+                   "weights-00000.safetensors");
+    LT_CHECK(lt_is_dir(newer));
+    run_close(&r);
+    free(older);
+    free(newer);
+}
+
+LT_TEST(resume_refuses_a_directory_with_later_steps)
+{
+    char dir[600], resume[700];
+    char *older = NULL, *newer = NULL, *path = NULL;
+    run_case r = { 0 };
+
+    LT_CHECK_OK(save_two("later", &r, dir, &older, &newer));
+    run_close(&r);
+    LT_CHECK_OK(run_open(&r, (run_settings){ dir, "--checkpoint.resume=never" }));
+    LT_CHECK_FAILS(lt_resume(r.engine, &r.setup, &r.state, &path), LT_EUSAGE,
+                   "step-00000004 is there, but this run begins after step 0");
+    run_close(&r);
+    snprintf(resume, sizeof resume, "--checkpoint.resume=%s", older);
+    LT_CHECK_OK(run_open(&r, (run_settings){ dir, resume }));
+    LT_CHECK_FAILS(lt_resume(r.engine, &r.setup, &r.state, &path), LT_EUSAGE,
+                   "step-00000004 is there, but this run begins after step 3");
+    run_close(&r);
+    /* into another directory it may go */
+    LT_CHECK_OK(run_open(&r, (run_settings){ "--checkpoint.dir=/nowhere/ck", resume }));
+    LT_CHECK_OK(lt_resume(r.engine, &r.setup, &r.state, &path));
+    LT_CHECK_STR(path, older);
+    free(path);
+    run_close(&r);
+    free(older);
+    free(newer);
+}
