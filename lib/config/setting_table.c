@@ -138,9 +138,10 @@ const lt_setting lt_settings_ours[] = {
     ROW_REAL(OURS, "checkpoint.every_minutes", checkpoint.every_minutes, "0", 0, 1e9, "0: off"),
     ROW_INT(OURS, "checkpoint.keep_last", checkpoint.keep_last, "3", 0, 1e9,
             "older ones are removed after a save; 0 keeps all"),
-    ROW_TEXT(OURS, "checkpoint.resume", checkpoint.resume, "auto",
-             "auto: the newest checkpoint in dir that is not damaged, if there is any; never: start "
-             "over, in a dir without later steps; or the folder of one checkpoint"),
+    ROW_TEXT(
+        OURS, "checkpoint.resume", checkpoint.resume, "auto",
+        "auto: the newest checkpoint in dir that is not damaged, if there is any; never: start "
+        "over, in a dir without later steps; or the folder of one checkpoint"),
 
     ROW_SECTION("logging", "What is told."),
     ROW_TEXT(OURS, "logging.dir", logging.dir, "logs", "holds metrics.jsonl and event files"),

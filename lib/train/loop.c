@@ -370,8 +370,8 @@ static lt_err save_in_passing(run *r)
 
     if (err != LT_EIO)
         return err;
-    lt_log_error("step %llu: no checkpoint: %s; training goes on", (unsigned long long)r->state.step,
-                 lt_err_text());
+    lt_log_error("step %llu: no checkpoint: %s; training goes on",
+                 (unsigned long long)r->state.step, lt_err_text());
     r->saved_at = lt_now();
     return LT_OK;
 }
