@@ -31,6 +31,16 @@ const char *lt_dtype_safetensors(lt_dtype t)
     return types[t].safetensors;
 }
 
+bool lt_dtype_from_name(lt_dtype *out, const char *name)
+{
+    for (int t = 0; t < LT_N_DTYPES; t++)
+        if (strcmp(types[t].name, name) == 0) {
+            *out = (lt_dtype)t;
+            return true;
+        }
+    return false;
+}
+
 bool lt_dtype_from_safetensors(lt_dtype *out, const char *name)
 {
     for (int t = 0; t < LT_N_DTYPES; t++)

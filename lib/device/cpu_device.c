@@ -81,9 +81,9 @@ static void cpu_close(lt_dev *dev)
 
 static lt_err cpu_plan(const lt_dev_need *need, size_t *scratch_bytes)
 {
-    if (need->act != LT_F32 && need->act != LT_BF16)
+    if (need->act != LT_F32 && need->act != LT_BF16 && need->act != LT_F16)
         return lt_fail(LT_ENOTSUP,
-                       "device: cpu: activations in %s: the CPU computes in fp32 and bf16",
+                       "device: cpu: activations in %s: the CPU computes in fp32, bf16 and fp16",
                        lt_dtype_name(need->act));
     *scratch_bytes = choose_kernels()->scratch_bytes(need, need->n_threads > 0 ? need->n_threads
                                                                                : lt_cpu_count());

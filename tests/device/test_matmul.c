@@ -40,17 +40,15 @@ static double get(lt_tensor t, int64_t row, int64_t col)
 {
     int64_t i = row * t.stride + col;
 
-    return t.dtype == LT_F32 ? ((float *)t.data)[i] : lt_bf16_to_f32(((uint16_t *)t.data)[i]);
+    float x;
+
+    lt_convert(&x, LT_F32, (char *)t.data + (size_t)i * lt_dtype_bytes(t.dtype), t.dtype, 1);
+    return x;
 }
 
 static void put(lt_tensor t, int64_t row, int64_t col, float x)
 {
-    void *p = lt_at(t, row, col);
-
-    if (t.dtype == LT_F32)
-        *(float *)p = x;
-    else
-        *(uint16_t *)p = lt_f32_to_bf16(x);
+    lt_convert(lt_at(t, row, col), t.dtype, &x, LT_F32, 1);
 }
 
 /* Random numbers in [-1, 1), or NaN when there is nothing to read; no rows: absent. */
@@ -195,7 +193,9 @@ static double linear(const problem *p, int64_t i, int64_t j, double *error)
 
 static double rounding(lt_dtype t, double x)
 {
-    return t == LT_BF16 ? fabs(x) * 0x1p-8 : fabs(x) * 0x1p-23;
+    return t == LT_BF16  ? fabs(x) * 0x1p-8
+           : t == LT_F16 ? fabs(x) * 0x1p-11 + 0x1p-25
+                         : fabs(x) * 0x1p-23;
 }
 
 /* Element (i, j) of D and aux against the definition; a NaN is never within a bound. */
@@ -325,17 +325,19 @@ static void with_every_kernel(int n_threads, void (*run)(lt_dev *dev))
     }
 }
 
+static const lt_dtype types[4] = { LT_F32, LT_BF16, LT_F16, LT_BF16 };
+
 /* Shape number i of an endless list: every option by chance, sizes mostly odd. */
 static shape random_shape(uint64_t i, int64_t most)
 {
     uint64_t r = lt_random_u64(11, 0, i);
-    bool bf16 = r & 1;
+    lt_dtype type = types[r >> 20 & 3];
     shape s = {
         .m = 1 + (int64_t)(lt_random_u64(11, 1, i) % (uint64_t)most),
         .n = 1 + (int64_t)(lt_random_u64(11, 2, i) % (uint64_t)most),
         .k = 1 + (int64_t)(lt_random_u64(11, 3, i) % (uint64_t)most),
-        .act = bf16 ? LT_BF16 : LT_F32,
-        .d = bf16 && (r & 2) ? LT_BF16 : LT_F32,
+        .act = type,
+        .d = r & 2 ? type : LT_F32,
         .trans_a = r & 4,
         .trans_b = r & 8,
         .bias = r & 16,
@@ -373,17 +375,17 @@ static void run_layouts(lt_dev *dev)
     static const int64_t sizes[] = { 1, 2, 15, 16, 33, 49 };
     enum { N = sizeof sizes / sizeof *sizes };
 
-    for (int layout = 0; layout < 8; layout++)
+    for (int layout = 0; layout < 12; layout++)
         for (int i = 0; i < N * N * N; i++) {
-            lt_dtype act = layout & 1 ? LT_BF16 : LT_F32;
+            lt_dtype act = types[layout / 4];
             shape s = {
                 .m = sizes[i % N],
                 .n = sizes[i / N % N],
                 .k = sizes[i / (N * N)],
                 .act = act,
                 .d = act,
-                .trans_a = layout & 2,
-                .trans_b = layout & 4,
+                .trans_a = layout & 1,
+                .trans_b = layout & 2,
             };
 
             check_shape(dev, &s, 1);
@@ -514,17 +516,17 @@ static void run_walled(lt_dev *dev)
     static const int64_t sizes[] = { 1, 17, 31, 64 };
     enum { N = sizeof sizes / sizeof *sizes };
 
-    for (int layout = 0; layout < 8; layout++)
+    for (int layout = 0; layout < 12; layout++)
         for (int i = 0; i < N * N * N; i++) {
-            lt_dtype act = layout & 1 ? LT_BF16 : LT_F32;
+            lt_dtype act = types[layout / 4];
             shape s = {
                 .m = sizes[i % N],
                 .n = sizes[i / N % N],
                 .k = sizes[i / (N * N)],
                 .act = act,
                 .d = act,
-                .trans_a = layout & 2,
-                .trans_b = layout & 4,
+                .trans_a = layout & 1,
+                .trans_b = layout & 2,
                 .addend = i & 1 ? ADD_D : ADD_NOTHING,
             };
 

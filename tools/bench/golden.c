@@ -15,6 +15,8 @@
 
 typedef struct golden_args {
     const char *device, *precision, *recompute;
+    lt_dtype act;      /* of precision */
+    lt_recompute keep; /* of recompute */
     double bound, bound_final;
     int64_t threads;
     bool json, all;
@@ -24,11 +26,11 @@ static const lt_option options[] = {
     { "device", 0, LT_OPT_STRING, offsetof(golden_args, device), "NAME",
       "auto, cpu or cuda (default cpu)" },
     { "precision", 0, LT_OPT_STRING, offsetof(golden_args, precision), "TYPE",
-      "fp32 or bf16 (default fp32)" },
+      "fp32, bf16 or fp16 (default fp32)" },
     { "recompute", 0, LT_OPT_STRING, offsetof(golden_args, recompute), "KIND",
       "none, selective or block (default none)" },
     { "bound", 0, LT_OPT_REAL, offsetof(golden_args, bound), "X",
-      "largest error of logits, loss, gradients and the ten losses (default 1e-5; bf16 2e-2)", 0,
+      "largest error of logits, loss, gradients and the ten losses (default 1e-5; 16-bit 2e-2)", 0,
       1 },
     { "bound-final", 0, LT_OPT_REAL, offsetof(golden_args, bound_final), "X",
       "largest error of the weights after ten steps (default 10 * bound)", 0, 1 },
@@ -152,17 +154,13 @@ fail:
 
 static lt_err open_engine(golden *g)
 {
-    lt_dtype act = strcmp(g->args->precision, "bf16") == 0 ? LT_BF16 : LT_F32;
-    lt_recompute recompute = strcmp(g->args->recompute, "block") == 0       ? LT_RECOMPUTE_BLOCK
-                             : strcmp(g->args->recompute, "selective") == 0 ? LT_RECOMPUTE_SELECTIVE
-                                                                            : LT_RECOMPUTE_NONE;
     lt_engine_options o = {
         .config = &g->config,
         .shape = { .n_batch = g->n_batch,
                    .seq = g->seq,
-                   .act = act,
+                   .act = g->args->act,
                    .grad = LT_F32,
-                   .recompute = recompute,
+                   .recompute = g->args->keep,
                    .uses = { [LT_USE_TRAIN] = true, [LT_USE_LOGITS] = true } },
         .device = g->args->device,
         .dev = { .n_threads = (int)g->args->threads, .deterministic = true },
@@ -404,19 +402,18 @@ fail:
 
 static lt_err check_args(golden_args *a, const lt_opt_list *folders)
 {
+    lt_err err;
+
     if (folders->n == 0)
         return lt_fail(LT_EUSAGE, "golden: no folder given");
-    if (strcmp(a->precision, "fp32") != 0 && strcmp(a->precision, "bf16") != 0)
-        return lt_fail(LT_EUSAGE, "--precision: expected fp32 or bf16, found \"%s\"", a->precision);
-    if (strcmp(a->recompute, "none") != 0 && strcmp(a->recompute, "selective") != 0 &&
-        strcmp(a->recompute, "block") != 0)
-        return lt_fail(LT_EUSAGE, "--recompute: expected none, selective or block, found \"%s\"",
-                       a->recompute);
+    LT_TRY(err = bench_parse_precision(&a->act, a->precision));
+    LT_TRY(err = bench_parse_recompute(&a->keep, a->recompute));
     if (a->bound <= 0)
-        a->bound = strcmp(a->precision, "bf16") == 0 ? 2e-2 : 1e-5;
+        a->bound = a->act == LT_F32 ? 1e-5 : 2e-2;
     if (a->bound_final <= 0)
         a->bound_final = 10 * a->bound;
-    return LT_OK;
+fail:
+    return err;
 }
 
 lt_err bench_golden(int argc, char **argv)

@@ -12,6 +12,8 @@
 
 typedef struct train_args {
     const char *model, *device, *precision, *recompute;
+    lt_dtype act;      /* of precision */
+    lt_recompute keep; /* of recompute */
     int64_t batch, seq, steps, threads, accumulation, layers, gemm;
     bool json;
 } train_args;
@@ -28,7 +30,7 @@ static const lt_option options[] = {
     { "accumulation", 0, LT_OPT_INT, offsetof(train_args, accumulation), "N",
       "micro-batches in a step (default 1)", 1, 65536 },
     { "precision", 0, LT_OPT_STRING, offsetof(train_args, precision), "TYPE",
-      "fp32 or bf16 (default fp32)" },
+      "fp32, bf16 or fp16 (default fp32)" },
     { "recompute", 0, LT_OPT_STRING, offsetof(train_args, recompute), "KIND",
       "none, selective or block (default none)" },
     { "device", 0, LT_OPT_STRING, offsetof(train_args, device), "NAME",
@@ -121,17 +123,13 @@ fail:
 static lt_err open_run(bench_run *b)
 {
     const train_args *a = b->args;
-    lt_dtype act = strcmp(a->precision, "bf16") == 0 ? LT_BF16 : LT_F32;
-    lt_recompute recompute = strcmp(a->recompute, "block") == 0       ? LT_RECOMPUTE_BLOCK
-                             : strcmp(a->recompute, "selective") == 0 ? LT_RECOMPUTE_SELECTIVE
-                                                                      : LT_RECOMPUTE_NONE;
     lt_engine_options o = {
         .config = &b->config,
         .shape = { .n_batch = a->batch,
                    .seq = a->seq,
-                   .act = act,
+                   .act = a->act,
                    .grad = LT_F32,
-                   .recompute = recompute,
+                   .recompute = a->keep,
                    .uses = { [LT_USE_TRAIN] = true } },
         .device = a->device,
         .dev = { .n_threads = (int)a->threads, .deterministic = true },
@@ -189,11 +187,10 @@ static lt_err one_step(bench_run *b, double *seconds)
 static lt_err measure(bench_run *b)
 {
     lt_dev *dev = lt_engine_device(b->engine);
-    lt_dtype act = strcmp(b->args->precision, "bf16") == 0 ? LT_BF16 : LT_F32;
     double s;
     lt_err err;
 
-    LT_TRY(err = gemm_peak(dev, act, b->args->gemm, &b->peak));
+    LT_TRY(err = gemm_peak(dev, b->args->act, b->args->gemm, &b->peak));
     LT_TRY(err = one_step(b, &s)); /* first touch of the moments */
     b->best_s = 1e30;
     for (int64_t i = 0; i < b->args->steps; i++) {
@@ -203,7 +200,7 @@ static lt_err measure(bench_run *b)
         lt_log_progress("step %lld of %lld: %.1f ms", (long long)i + 1, (long long)b->args->steps,
                         s * 1e3);
     }
-    LT_TRY(err = gemm_peak(dev, act, b->args->gemm, &b->peak));
+    LT_TRY(err = gemm_peak(dev, b->args->act, b->args->gemm, &b->peak));
     lt_profile_attach(dev, &b->profile);
     err = one_step(b, &s);
     lt_profile_detach(dev);
@@ -254,17 +251,16 @@ static void report(bench_run *b)
                (unsigned long long)b->profile.calls[c]);
 }
 
-static lt_err check_args(const train_args *a, const lt_opt_list *rest)
+static lt_err check_args(train_args *a, const lt_opt_list *rest)
 {
+    lt_err err;
+
     if (rest->n)
         return lt_fail(LT_EUSAGE, "train: unexpected argument \"%s\"", rest->items[0]);
-    if (strcmp(a->precision, "fp32") != 0 && strcmp(a->precision, "bf16") != 0)
-        return lt_fail(LT_EUSAGE, "--precision: expected fp32 or bf16, found \"%s\"", a->precision);
-    if (strcmp(a->recompute, "none") != 0 && strcmp(a->recompute, "selective") != 0 &&
-        strcmp(a->recompute, "block") != 0)
-        return lt_fail(LT_EUSAGE, "--recompute: expected none, selective or block, found \"%s\"",
-                       a->recompute);
-    return LT_OK;
+    LT_TRY(err = bench_parse_precision(&a->act, a->precision));
+    LT_TRY(err = bench_parse_recompute(&a->keep, a->recompute));
+fail:
+    return err;
 }
 
 lt_err bench_train(int argc, char **argv)

@@ -11,7 +11,7 @@
 enum {
     CPU_TILE_ROWS = 256,
     CPU_TILE_COLS = 384,
-    CPU_TILE_WORDS = 384, /* 4-byte words of K that are packed at a time: 384 fp32 or 768 bf16 */
+    CPU_TILE_WORDS = 384, /* 4-byte words of K that are packed at a time: 384 fp32 or fp16, 768 bf16 */
     CPU_LANES = 16,       /* rows of op(A) or columns of op(B) that are packed together */
 };
 
@@ -30,7 +30,7 @@ typedef struct cpu_tile {
 /* A kernel: out (+)= op(A) op(B), all of it. */
 typedef void cpu_gemm(const cpu_tile *t);
 
-/* With OpenBLAS, on any processor; bf16 is widened block by block. */
+/* With OpenBLAS, on any processor; bf16 and fp16 are widened block by block. */
 cpu_gemm cpu_gemm_blas;
 /* With our own kernels, only on a processor with AVX512_BF16; */
 cpu_gemm cpu_gemm_avx512;

@@ -1,7 +1,7 @@
-/* device/cpu/cpu_gemm_blas.c - a tile through OpenBLAS, fp32 and bf16, without AVX512_BF16.
+/* device/cpu/cpu_gemm_blas.c - a tile through OpenBLAS, for processors without AVX512_BF16.
  *
  * OpenBLAS runs single-threaded here (cpu_device.c sees to that): the pool owns the parallelism and
- * calls from all workers at once, on disjoint tiles.  bf16 operands are widened in blocks of K. */
+ * calls from all workers at once, on disjoint tiles.  16-bit operands are widened in blocks of K. */
 #include "device/cpu/cpu_gemm.h"
 
 #include <cblas.h>
@@ -21,12 +21,8 @@ static const float *widen(uint32_t *room, lt_tensor t)
 {
     float *to = (float *)room;
 
-    for (int64_t row = 0; row < t.rows; row++) {
-        const uint16_t *from = lt_at(t, row, 0);
-
-        for (int64_t i = 0; i < t.cols; i++)
-            to[row * t.cols + i] = lt_bf16_to_f32(from[i]);
-    }
+    for (int64_t row = 0; row < t.rows; row++)
+        lt_convert(to + row * t.cols, LT_F32, lt_at(t, row, 0), t.dtype, (size_t)t.cols);
     return to;
 }
 

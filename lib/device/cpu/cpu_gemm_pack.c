@@ -1,7 +1,8 @@
 /* device/cpu/cpu_gemm_pack.c - the blocks of a tile, packed for the kernels of AVX-512 and AMX.
  *
  * Both operands are packed, CPU_TILE_WORDS words of K at a time, into groups of 16 lanes (rows of
- * op(A), columns of op(B)); a word is one fp32 or two bf16 neighbours along K.  A group is a row of
+ * op(A), columns of op(B)); a word is one fp32, one fp16 widened to fp32, or two bf16 neighbours
+ * along K.  A group is a row of
  * squares of 16 words, and a square lies in one of two orders:
  *
  *     by word    [word 0: lane 0 .. lane 15] [word 1: lane 0 .. lane 15] ...
@@ -14,7 +15,7 @@
 
 #include <immintrin.h>
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,f16c")))
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
@@ -67,36 +68,44 @@ AVX512 INLINE void transpose(__m512i r[LANES])
         r[i] = s[i];
 }
 
+/* Up to 16 elements as words of fp32. */
+AVX512 INLINE __m512i load_words(__mmask16 mask, const char *from, lt_dtype type)
+{
+    if (type == LT_F16)
+        return _mm512_castps_si512(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, from)));
+    return _mm512_maskz_loadu_epi32(mask, from);
+}
+
 /* n elements of each of the rows, `stride` bytes apart: r[lane] = words. */
 AVX512 INLINE void load_rows(__m512i r[LANES], const char *from, int64_t stride, int lanes, int n,
-                             bool bf16)
+                             lt_dtype type)
 {
     for (int lane = 0; lane < LANES; lane++) {
         uint32_t mask = lane < lanes ? ~0u >> (32 - n) : 0;
         const char *row = from + (lane < lanes ? lane * stride : 0);
 
         __builtin_prefetch(row + FETCH_BYTES);
-        r[lane] = bf16 ? _mm512_maskz_loadu_epi16(mask, row)
-                       : _mm512_maskz_loadu_epi32((__mmask16)mask, row);
+        r[lane] = type == LT_BF16 ? _mm512_maskz_loadu_epi16(mask, row)
+                                  : load_words((__mmask16)mask, row, type);
     }
 }
 
 /* `lanes` elements of each of n rows: r[word] = lanes. */
 AVX512 INLINE void load_columns(__m512i r[LANES], const char *from, int64_t stride, int lanes,
-                                int n, bool bf16)
+                                int n, lt_dtype type)
 {
     __mmask16 mask = (__mmask16)(0xffffu >> (LANES - lanes));
 
     for (int w = 0; w < LANES; w++) {
-        int first = bf16 ? 2 * w : w;
+        int first = type == LT_BF16 ? 2 * w : w;
         const char *row = from + first * stride;
 
         r[w] = _mm512_setzero_si512();
         if (first >= n)
             continue;
         __builtin_prefetch(row + FETCH_ROWS * stride);
-        if (!bf16) {
-            r[w] = _mm512_maskz_loadu_epi32(mask, row);
+        if (type != LT_BF16) {
+            r[w] = load_words(mask, row, type);
             continue;
         }
         r[w] = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row));
@@ -111,18 +120,19 @@ AVX512 INLINE void load_columns(__m512i r[LANES], const char *from, int64_t stri
 
 /* One group, k elements of each lane; the last three arguments are constants where it expands. */
 AVX512 INLINE void pack_group(uint32_t *to, const char *from, int64_t stride, int lanes, int64_t k,
-                              bool bf16, bool k_in_row, bool by_lane)
+                              lt_dtype type, bool k_in_row, bool by_lane)
 {
-    int64_t square = bf16 ? 2 * LANES : LANES;
+    int64_t square = type == LT_BF16 ? 2 * LANES : LANES;
+    int64_t row_bytes = type == LT_F16 ? 32 : 64; /* of a square, as it lies in memory */
 
     for (int64_t i = 0; i < k; i += square, to += LANES * LANES) {
         int n = (int)min_of(k - i, square);
         __m512i r[LANES];
 
         if (k_in_row)
-            load_rows(r, from + i / square * 64, stride, lanes, n, bf16);
+            load_rows(r, from + i / square * row_bytes, stride, lanes, n, type);
         else
-            load_columns(r, from + i * stride, stride, lanes, n, bf16);
+            load_columns(r, from + i * stride, stride, lanes, n, type);
         if (k_in_row != by_lane)
             transpose(r);
         for (int j = 0; j < LANES; j++)
@@ -130,21 +140,24 @@ AVX512 INLINE void pack_group(uint32_t *to, const char *from, int64_t stride, in
     }
 }
 
-#define PACKER(name, bf16, k_in_row, by_lane)                                                      \
+#define PACKER(name, type, k_in_row, by_lane)                                                      \
     AVX512 static void name(uint32_t *to, const char *from, int64_t stride, int lanes, int64_t k)  \
     {                                                                                              \
-        pack_group(to, from, stride, lanes, k, bf16, k_in_row, by_lane);                           \
+        pack_group(to, from, stride, lanes, k, type, k_in_row, by_lane);                           \
     }
-PACKER(f32_columns, false, false, false)
-PACKER(f32_rows, false, true, false)
-PACKER(bf16_columns, true, false, false)
-PACKER(bf16_rows, true, true, false)
-PACKER(bf16_columns_by_lane, true, false, true)
-PACKER(bf16_rows_by_lane, true, true, true)
+PACKER(f32_columns, LT_F32, false, false)
+PACKER(f32_rows, LT_F32, true, false)
+PACKER(f16_columns, LT_F16, false, false)
+PACKER(f16_rows, LT_F16, true, false)
+PACKER(bf16_columns, LT_BF16, false, false)
+PACKER(bf16_rows, LT_BF16, true, false)
+PACKER(bf16_columns_by_lane, LT_BF16, false, true)
+PACKER(bf16_rows_by_lane, LT_BF16, true, true)
 
-static void (*const packers[3][2])(uint32_t *to, const char *from, int64_t stride, int lanes,
+static void (*const packers[4][2])(uint32_t *to, const char *from, int64_t stride, int lanes,
                                    int64_t k) = {
     { f32_columns, f32_rows },
+    { f16_columns, f16_rows },
     { bf16_columns, bf16_rows },
     { bf16_columns_by_lane, bf16_rows_by_lane },
 };
@@ -153,7 +166,7 @@ static void (*const packers[3][2])(uint32_t *to, const char *from, int64_t strid
 static void pack(uint32_t *to, const operand *o, int64_t k0, int64_t k, int64_t words)
 {
     int64_t stride = o->t.stride * (int64_t)lt_dtype_bytes(o->t.dtype);
-    int format = o->t.dtype == LT_F32 ? 0 : o->by_lane ? 2 : 1;
+    int format = o->t.dtype == LT_F32 ? 0 : o->t.dtype == LT_F16 ? 1 : o->by_lane ? 3 : 2;
 
     for (int64_t lane = 0; lane < o->lanes; lane += LANES, to += words * LANES) {
         int lanes = (int)min_of(LANES, o->lanes - lane);

@@ -65,7 +65,8 @@ static void check(const lt_matmul *m, int64_t k)
     lt_tensor d = m->d;
 
     LT_BUG_ON(!d.data || !m->a.data || !m->b.data || k < 1);
-    LT_BUG_ON(m->a.dtype != m->b.dtype || (m->a.dtype != LT_F32 && m->a.dtype != LT_BF16));
+    LT_BUG_ON(m->a.dtype != m->b.dtype ||
+              (m->a.dtype != LT_F32 && m->a.dtype != LT_BF16 && m->a.dtype != LT_F16));
     LT_BUG_ON(d.dtype != LT_F32 && d.dtype != m->a.dtype);
     LT_BUG_ON((m->trans_a ? m->a.cols : m->a.rows) != d.rows);
     LT_BUG_ON((m->trans_b ? m->b.rows : m->b.cols) != d.cols);

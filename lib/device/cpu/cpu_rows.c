@@ -3,26 +3,13 @@
 
 #include "base/mem.h"
 
-static void widen(float *restrict dst, const uint16_t *restrict src, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = lt_bf16_to_f32(src[i]);
-}
-
-static void narrow(uint16_t *restrict dst, const float *restrict src, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        dst[i] = lt_f32_to_bf16(src[i]);
-}
-
 const float *cpu_row_load(lt_tensor t, int64_t row, float *buf)
 {
     const void *data = lt_at(t, row, 0);
 
     if (t.dtype == LT_F32)
         return data;
-    LT_BUG_ON(t.dtype != LT_BF16);
-    widen(buf, data, t.cols);
+    lt_convert(buf, LT_F32, data, t.dtype, (size_t)t.cols);
     return buf;
 }
 
@@ -35,13 +22,8 @@ void cpu_row_store(lt_tensor t, int64_t row, const float *values)
 {
     void *data = lt_at(t, row, 0);
 
-    if (t.dtype == LT_F32) {
-        if (data != values)
-            memcpy(data, values, (size_t)t.cols * 4);
-        return;
-    }
-    LT_BUG_ON(t.dtype != LT_BF16);
-    narrow(data, values, t.cols);
+    if (data != values)
+        lt_convert(data, t.dtype, values, LT_F32, (size_t)t.cols);
 }
 
 float *cpu_scratch(lt_dev *dev, size_t *used, size_t n_floats)

@@ -1,0 +1,23 @@
+/* bench_parse.c - words that several subcommands of lt-bench take. */
+#include "bench.h"
+
+#include <string.h>
+
+lt_err bench_parse_precision(lt_dtype *out, const char *word)
+{
+    if (lt_dtype_from_name(out, word) && (*out == LT_F32 || *out == LT_BF16 || *out == LT_F16))
+        return LT_OK;
+    return lt_fail(LT_EUSAGE, "--precision: expected fp32, bf16 or fp16, found \"%s\"", word);
+}
+
+lt_err bench_parse_recompute(lt_recompute *out, const char *word)
+{
+    static const char *const names[] = { "none", "selective", "block" };
+
+    for (int i = 0; i < 3; i++)
+        if (strcmp(word, names[i]) == 0) {
+            *out = (lt_recompute)i;
+            return LT_OK;
+        }
+    return lt_fail(LT_EUSAGE, "--recompute: expected none, selective or block, found \"%s\"", word);
+}
