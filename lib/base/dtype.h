@@ -21,8 +21,8 @@ typedef enum lt_dtype {
 } lt_dtype;
 
 size_t lt_dtype_bytes(lt_dtype t);
-const char *lt_dtype_name(lt_dtype t);        /* "fp32", "bf16", "fp16", "int32", ... */
-const char *lt_dtype_safetensors(lt_dtype t); /* "F32", "BF16", "F16", "I32", ... */
+const char *lt_dtype_name(lt_dtype t);                    /* "fp32", "bf16", "fp16", "int32", ... */
+const char *lt_dtype_safetensors(lt_dtype t);             /* "F32", "BF16", "F16", "I32", ... */
 bool lt_dtype_from_name(lt_dtype *out, const char *name); /* "fp32", "bf16", ... */
 bool lt_dtype_from_safetensors(lt_dtype *out, const char *name);
 

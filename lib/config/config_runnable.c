@@ -9,7 +9,6 @@ static const struct {
     const char *built[3]; /* the values, as --print-config shows them */
     const char *sentence;
 } limits[] = {
-    { "model.precision", { "fp32", "bf16" }, "this build trains in fp32 and bf16 only" },
     { "model.dropout", { "0" }, "this build trains without dropout only" },
     { "deepspeed.zero_optimization.stage", { "0" }, "this build trains with stage 0 only" },
     { "deepspeed.zero_optimization.offload_optimizer.device",

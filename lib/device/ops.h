@@ -22,22 +22,33 @@ extern "C" {
 typedef struct lt_dev lt_dev;
 
 /* Whatever changes from step to step, in device memory, read by pointer so that a recorded graph
- * stays valid.  The host writes the first group before a step; the device writes the second. */
+ * stays valid.  The host writes the first group before a step; the device writes the rest. */
 typedef struct lt_step_state {
     float lr;
-    float grad_scale; /* d loss / d (sum of token losses): loss scale / target tokens of the step */
-    float inv_scale;  /* 1 / loss scale */
-    uint32_t reserved;
+    float inv_tokens;  /* 1 / target tokens of the step, all ranks and micro-batches */
     uint64_t rng_step; /* counter for dropout */
 
-    uint64_t adam_t;  /* updates made; grad_norm_finish counts it, a skipped step does not */
+    /* by step_begin */
+    float grad_scale; /* d loss / d (sum of token losses): loss_scale * inv_tokens */
+    float inv_scale;  /* 1 / loss_scale */
+    double loss_sum;  /* sum of token losses of the step; sum_losses adds to it */
+
+    /* by grad_norm_finish */
+    uint64_t adam_t;  /* updates made; a skipped step is none */
     float bias1;      /* 1 - beta1^t */
     float bias2_sqrt; /* sqrt(1 - beta2^t) */
     float grad_norm;  /* global norm before clipping, unscaled */
     float clip;       /* factor that adamw multiplies into gradients: inv_scale * clip factor */
     uint32_t skip;    /* 1: a gradient is not finite, adamw leaves everything as it is */
     uint32_t n_skipped;
-    double loss_sum; /* sum of token losses of the step; sum_losses adds to it */
+
+    /* by loss_scale_update; the host sets them once, before step 1 or from a checkpoint */
+    float loss_scale;         /* 1 without fp16 */
+    uint32_t hysteresis_left; /* overflows until the scale falls */
+    int64_t scale_step;       /* steps seen, skipped ones included */
+    int64_t last_overflow;    /* scale_step of the last skipped one; -1: none */
+    uint32_t scale_stuck;     /* 1: an overflow came at the smallest scale */
+    uint32_t reserved;
 } lt_step_state;
 
 /* D = op(A) op(B) [+ C] [+ bias], then an optional epilogue.  op is the transpose when its flag is
@@ -146,6 +157,15 @@ typedef struct lt_adamw {
     bool decoupled;
 } lt_adamw;
 
+/* Loss scaling, constants of the run, under DeepSpeed's names; not dynamic: the scale never moves. */
+typedef struct lt_loss_scaling {
+    bool dynamic;
+    float min_loss_scale;
+    int64_t loss_scale_window; /* clean steps until the scale doubles */
+    uint32_t hysteresis;
+    bool consecutive_hysteresis; /* every clean step refills hysteresis, not only a doubling */
+} lt_loss_scaling;
+
 typedef struct lt_ops {
     /* ---- memory */
     void (*zero)(lt_dev *dev, void *data, size_t bytes);
@@ -174,7 +194,9 @@ typedef struct lt_ops {
     void (*attention_grad)(lt_dev *dev, const lt_attention_grad *a);
     void (*head_loss)(lt_dev *dev, const lt_head_loss *h);
 
-    /* ---- the step */
+    /* ---- the step; the arithmetic on *state that both backends share is in device/step_math.h */
+    /* grad_scale, inv_scale, loss_sum = 0 from inv_tokens and loss_scale */
+    void (*step_begin)(lt_dev *dev, lt_step_state *state);
     /* state->loss_sum += sum of losses (1, R) fp32, in double, in a fixed order */
     void (*sum_losses)(lt_dev *dev, lt_step_state *state, lt_tensor losses);
     /* *sum (one double, device memory) = sum of squares of the flat vector g (1, n) fp32 or act */
@@ -183,6 +205,8 @@ typedef struct lt_ops {
      * bias2_sqrt of *state. */
     void (*grad_norm_finish)(lt_dev *dev, lt_step_state *state, const double *sums, int n,
                              float max_norm, const lt_adamw *run);
+    /* After grad_norm_finish: moves loss_scale by state->skip. */
+    void (*loss_scale_update)(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run);
     /* One AdamW step on flat vectors (1, n): p, m, v fp32, g fp32 or act (scaled by state->clip as
      * it is read), copy optional: the compute weights, act, = cast of p after the step. */
     void (*adamw)(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v, lt_tensor g,

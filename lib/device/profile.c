@@ -96,6 +96,16 @@ static void timed_head_loss(lt_dev *dev, const lt_head_loss *h)
     TIMED(LT_CLASS_HEAD, head_loss(dev, h));
 }
 
+static void timed_step_begin(lt_dev *dev, lt_step_state *state)
+{
+    TIMED(LT_CLASS_OPTIMIZER, step_begin(dev, state));
+}
+
+static void timed_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run)
+{
+    TIMED(LT_CLASS_OPTIMIZER, loss_scale_update(dev, state, run));
+}
+
 static void timed_sum_losses(lt_dev *dev, lt_step_state *state, lt_tensor losses)
 {
     TIMED(LT_CLASS_HEAD, sum_losses(dev, state, losses));
@@ -130,6 +140,8 @@ static const lt_ops timed_ops = { .zero = timed_zero,
                                   .attention = timed_attention,
                                   .attention_grad = timed_attention_grad,
                                   .head_loss = timed_head_loss,
+                                  .step_begin = timed_step_begin,
+                                  .loss_scale_update = timed_loss_scale_update,
                                   .sum_losses = timed_sum_losses,
                                   .sum_squares = timed_sum_squares,
                                   .grad_norm_finish = timed_grad_norm_finish,

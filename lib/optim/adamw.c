@@ -13,6 +13,7 @@ void lt_optim_update(lt_dev *dev, const lt_optim *o, const lt_optim_slice *slice
     lt_adamw run = { o->beta1, o->beta2, o->eps, o->weight_decay, o->decoupled };
 
     dev->ops->grad_norm_finish(dev, state, sums, n_sums, o->max_norm, &run);
+    dev->ops->loss_scale_update(dev, state, &o->scaling);
     for (int i = 0; i < n; i++) {
         const lt_optim_slice *s = &slices[i];
 

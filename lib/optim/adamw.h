@@ -19,6 +19,7 @@ typedef struct lt_optim {
     bool decay_all; /* decay what the table says should not */
     bool decoupled; /* AdamW; false: Adam with L2 */
     float max_norm; /* global norm clipping; <= 0: off */
+    lt_loss_scaling scaling;
 } lt_optim;
 
 /* sums[i] = sum of squares of slice i's gradient; sums is device memory for n doubles. */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 struct lt_engine {
@@ -200,6 +201,8 @@ static void make_slices(lt_engine *e)
     }
 }
 
+static lt_err first_state(lt_engine *e);
+
 lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o)
 {
     lt_engine *e = lt_new0(sizeof *e);
@@ -222,6 +225,7 @@ lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o)
     if (o->training)
         make_slices(e);
     LT_TRY(err = take_buffers(e));
+    LT_TRY(err = first_state(e));
     lt_model_bind(e->model, e->dev, &e->access, e->arena, e->cache);
     *out = e;
     return LT_OK;
@@ -283,11 +287,9 @@ static void begin_step(lt_engine *e, double lr, int64_t n_tokens)
     lt_step_state *s = e->mirror;
 
     s->lr = (float)lr;
-    s->grad_scale = (float)(1.0 / (double)n_tokens);
-    s->inv_scale = 1.0f;
-    s->loss_sum = 0;
-    copy_in(e, e->state, s, offsetof(lt_step_state, adam_t));
-    copy_in(e, &e->state->loss_sum, &s->loss_sum, sizeof s->loss_sum);
+    s->inv_tokens = (float)(1.0 / (double)n_tokens);
+    copy_in(e, e->state, s, offsetof(lt_step_state, grad_scale));
+    e->dev->ops->step_begin(e->dev, e->state);
 }
 
 static lt_err fetch_state(lt_engine *e)
@@ -334,6 +336,8 @@ lt_err lt_engine_step(lt_engine *e, const lt_engine_batch *micro, int n_micro, i
     result->loss = e->mirror->loss_sum / (double)n_tokens;
     result->grad_norm = (double)e->mirror->grad_norm;
     result->skipped = e->mirror->skip != 0;
+    result->loss_scale = 1.0 / (double)e->mirror->inv_scale;
+    result->scale_stuck = e->mirror->scale_stuck != 0;
 fail:
     return err;
 }
@@ -445,22 +449,53 @@ fail:
     return err;
 }
 
-lt_err lt_engine_counters(lt_engine *e, uint64_t *adam_t, uint32_t *n_skipped)
+lt_err lt_engine_state(lt_engine *e, lt_step_state *out)
 {
-    lt_err err;
+    lt_err err = fetch_state(e);
 
-    LT_TRY(err = fetch_state(e));
-    *adam_t = e->mirror->adam_t;
-    *n_skipped = e->mirror->n_skipped;
-fail:
+    *out = *e->mirror;
     return err;
 }
 
-lt_err lt_engine_set_counters(lt_engine *e, uint64_t adam_t, uint32_t n_skipped)
+lt_err lt_engine_set_state(lt_engine *e, const lt_step_state *state)
 {
-    *e->mirror = (lt_step_state){ .adam_t = adam_t, .n_skipped = n_skipped };
+    *e->mirror = (lt_step_state){ .adam_t = state->adam_t,
+                                  .n_skipped = state->n_skipped,
+                                  .loss_scale = state->loss_scale,
+                                  .hysteresis_left = state->hysteresis_left,
+                                  .scale_step = state->scale_step,
+                                  .last_overflow = state->last_overflow };
     copy_in(e, e->state, e->mirror, sizeof *e->state);
     return lt_dev_sync(e->dev);
+}
+
+static lt_err first_state(lt_engine *e)
+{
+    const lt_engine_options *o = &e->options;
+    lt_step_state first = { .loss_scale = o->loss_scale > 0 ? (float)o->loss_scale : 1.0f,
+                            .hysteresis_left = o->optim.scaling.hysteresis,
+                            .last_overflow = -1 };
+
+    return lt_engine_set_state(e, &first);
+}
+
+lt_err lt_engine_first_nonfinite(lt_engine *e, const lt_param **out)
+{
+    lt_err err = LT_OK;
+
+    *out = NULL;
+    for (int i = 0; i < e->table->n_params && !*out; i++) {
+        lt_tensor g = lt_zero_grad(e->store, i);
+        double sum;
+
+        e->dev->ops->sum_squares(e->dev, e->sums, lt_vector(g.data, g.dtype, g.rows * g.cols));
+        copy_in(e, &sum, e->sums, sizeof sum);
+        LT_TRY(err = lt_dev_sync(e->dev));
+        if (!isfinite(sum))
+            *out = &e->table->params[i];
+    }
+fail:
+    return err;
 }
 
 lt_dev *lt_engine_device(lt_engine *e)

@@ -17,6 +17,7 @@ typedef struct lt_engine_options {
     const char *device;            /* "auto", "cpu", "cuda" */
     lt_dev_options dev;
     lt_optim optim;
+    double loss_scale; /* to begin with; 0 means 1 */
     int stage;
     bool training; /* false: parameters only */
 } lt_engine_options;
@@ -49,6 +50,8 @@ typedef struct lt_engine_result {
     double loss; /* mean over the counted tokens */
     double grad_norm;
     bool skipped;
+    double loss_scale;                            /* that the step was computed with */
+    bool scale_stuck;                             /* it overflowed at the smallest scale */
     double forward_ms, backward_ms, optimizer_ms; /* host clock around the enqueued work */
 } lt_engine_result;
 
@@ -77,8 +80,13 @@ lt_engine_bytes lt_engine_bytes_used(const lt_engine *e);
 int64_t lt_engine_prompt_rows(const lt_engine *e); /* most tokens of one lt_engine_generate */
 int64_t lt_engine_vocab_rows(const lt_engine *e);  /* V physical */
 
-/* Updates made so far (Adam's t) and steps skipped: part of a checkpoint. */
-LT_MUST_USE lt_err lt_engine_counters(lt_engine *e, uint64_t *adam_t, uint32_t *n_skipped);
-LT_MUST_USE lt_err lt_engine_set_counters(lt_engine *e, uint64_t adam_t, uint32_t n_skipped);
+/* The step state after the last step: Adam's t, skipped steps, loss scale.  Part of a checkpoint;
+ * set_state takes the fields that outlive a step. */
+LT_MUST_USE lt_err lt_engine_state(lt_engine *e, lt_step_state *out);
+LT_MUST_USE lt_err lt_engine_set_state(lt_engine *e, const lt_step_state *state);
+
+/* After a skipped step: the first parameter whose gradient is not finite, NULL if all are.  Reads
+ * every gradient once more. */
+LT_MUST_USE lt_err lt_engine_first_nonfinite(lt_engine *e, const lt_param **out);
 
 #endif

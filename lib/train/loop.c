@@ -77,8 +77,7 @@ static void tell_dropout(const run *r)
 static lt_err load_weights(run *r)
 {
     char *path = NULL;
-    uint64_t adam_t;
-    uint32_t skipped = 0;
+    lt_step_state now = { 0 };
     lt_err err;
 
     LT_TRY(err = lt_resume(r->engine, &r->setup, &r->state, &path));
@@ -90,8 +89,8 @@ static lt_err load_weights(run *r)
     else
         err = lt_engine_init_weights(r->engine, (uint64_t)r->config->training.seed);
     if (err == LT_OK)
-        err = lt_engine_counters(r->engine, &adam_t, &skipped);
-    r->skipped = skipped;
+        err = lt_engine_state(r->engine, &now);
+    r->skipped = now.n_skipped;
     r->saved_step = r->state.step;
 fail:
     free(path);
@@ -193,13 +192,28 @@ static void slice_batch(run *r, const lt_batch *b)
                                                           : NULL };
 }
 
-static void count_skip(run *r, bool skipped)
+static lt_err count_skip(run *r, const lt_engine_result *result)
 {
-    r->skips_in_a_row = skipped ? r->skips_in_a_row + 1 : 0;
-    r->skipped += skipped;
-    if (skipped)
-        lt_log_warn("step %llu: a gradient is not finite; the update was skipped",
-                    (unsigned long long)r->state.step);
+    const lt_param *first = NULL;
+    lt_err err = LT_OK;
+
+    r->skips_in_a_row = result->skipped ? r->skips_in_a_row + 1 : 0;
+    r->skipped += result->skipped;
+    if (!result->skipped)
+        return LT_OK;
+    LT_TRY(err = lt_engine_first_nonfinite(r->engine, &first));
+    lt_log_warn(
+        "step %llu: the update was skipped: the gradient of %s is not finite (loss scale %g)",
+        (unsigned long long)r->state.step, first ? first->name : "some parameter",
+        result->loss_scale);
+    if (result->scale_stuck)
+        err = lt_fail(
+            LT_EFAULT,
+            "step %llu: gradients overflow at the smallest loss scale, %g; train in bf16, or "
+            "lower training.lr",
+            (unsigned long long)r->state.step, result->loss_scale);
+fail:
+    return err;
 }
 
 static lt_err check_skips(const run *r)
@@ -249,11 +263,11 @@ static lt_err train_step(run *r, lt_step_metrics *m)
     m->loss = result.loss;
     m->grad_norm = result.grad_norm;
     m->lr = lr;
-    m->loss_scale = 1;
+    m->loss_scale = result.loss_scale;
     m->tokens_per_s = tokens / (m->step_ms * 1e-3);
     m->flops_per_s = m->tokens_per_s * lt_model_flops_per_token(lt_engine_model(r->engine));
     m->eta_s = (double)(s->total_steps - r->state.step) * r->step_s;
-    count_skip(r, result.skipped);
+    err = count_skip(r, &result);
     m->skipped_steps = r->skipped;
     m->peak_rss = lt_peak_rss();
     m->time = lt_wall_time();

@@ -6,6 +6,7 @@
 #include "batch/sampler.h"
 #include "shard/shard_folder.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,26 @@ static void fill_schedule(lt_setup *s)
     };
 }
 
+static double first_loss_scale(const lt_config *c)
+{
+    const lt_config_fp16 *f = &c->deepspeed.fp16;
+
+    if (c->model.precision != LT_F16)
+        return 1;
+    return f->loss_scale > 0 ? f->loss_scale : ldexp(1, (int)f->initial_scale_power);
+}
+
+static lt_loss_scaling scaling_of(const lt_config *c)
+{
+    const lt_config_fp16 *f = &c->deepspeed.fp16;
+
+    return (lt_loss_scaling){ .dynamic = c->model.precision == LT_F16 && f->loss_scale == 0,
+                              .min_loss_scale = (float)f->min_loss_scale,
+                              .loss_scale_window = f->loss_scale_window,
+                              .hysteresis = (uint32_t)f->hysteresis,
+                              .consecutive_hysteresis = f->consecutive_hysteresis };
+}
+
 static void fill_engine(lt_setup *s, bool sampling)
 {
     static const char *const devices[] = { "auto", "cpu", "cuda" };
@@ -80,13 +101,15 @@ static void fill_engine(lt_setup *s, bool sampling)
         o->shape.generate_total = m->n_positions;
         o->shape.generate_prompt = m->n_positions < 128 ? m->n_positions : 128;
     }
+    o->loss_scale = first_loss_scale(c);
     o->optim = (lt_optim){ .beta1 = (float)t->betas[0],
                            .beta2 = (float)t->betas[1],
                            .eps = (float)t->eps,
                            .weight_decay = (float)t->weight_decay,
                            .decay_all = t->decay_all,
                            .decoupled = true,
-                           .max_norm = (float)t->gradient_clipping };
+                           .max_norm = (float)t->gradient_clipping,
+                           .scaling = scaling_of(c) };
 }
 
 static lt_err open_split(lt_dataset **out, const char *path, const char *key)

@@ -54,16 +54,20 @@ static void identity(lt_buf *out, const lt_setup *s)
 
 static lt_err format_state(lt_buf *out, lt_engine *e, const lt_setup *s, const lt_run_state *state)
 {
-    uint64_t adam_t;
-    uint32_t n_skipped;
+    lt_step_state now;
     lt_err err;
 
-    LT_TRY(err = lt_engine_counters(e, &adam_t, &n_skipped));
+    LT_TRY(err = lt_engine_state(e, &now));
     lt_buf_printf(out, "{");
     identity(out, s);
     lt_buf_printf(out, "\"step\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"tokens\": %" PRIu64,
                   state->step, state->samples, state->tokens);
-    lt_buf_printf(out, ", \"adam_t\": %" PRIu64 ", \"skipped_steps\": %u}\n", adam_t, n_skipped);
+    lt_buf_printf(out, ", \"adam_t\": %" PRIu64 ", \"skipped_steps\": %u", now.adam_t,
+                  now.n_skipped);
+    lt_buf_printf(out,
+                  ", \"loss_scale\": %.9g, \"hysteresis_left\": %u, \"scale_step\": %" PRId64
+                  ", \"last_overflow\": %" PRId64 "}\n",
+                  (double)now.loss_scale, now.hysteresis_left, now.scale_step, now.last_overflow);
 fail:
     return err;
 }
@@ -226,6 +230,25 @@ fail:
     return err;
 }
 
+/* A scale that moves goes on from where it was; a run whose scale does not move keeps its own. */
+static lt_err load_scale(lt_step_state *now, const json_t *state, const char *name)
+{
+    double scale = (double)now->loss_scale;
+    int64_t left = now->hysteresis_left;
+    lt_err err;
+
+    LT_TRY(err = lt_json_opt_real(state, "loss_scale", &scale, name));
+    LT_TRY(err = lt_json_opt_int(state, "hysteresis_left", 0, UINT32_MAX, &left, name));
+    LT_TRY(err = lt_json_opt_int(state, "scale_step", 0, INT64_MAX, &now->scale_step, name));
+    LT_TRY(err = lt_json_opt_int(state, "last_overflow", -1, INT64_MAX, &now->last_overflow, name));
+    if (!(scale > 0) || scale > 0x1p127)
+        return lt_fail(LT_EFORMAT, "%s: loss_scale: expected more than 0, found %g", name, scale);
+    now->loss_scale = (float)scale;
+    now->hysteresis_left = (uint32_t)left;
+fail:
+    return err;
+}
+
 static lt_err load_state(lt_engine *e, lt_ckpt *c, const lt_setup *s, lt_run_state *out)
 {
     const lt_ckpt_step *step = &lt_ckpt_manifest(c)->step;
@@ -233,6 +256,7 @@ static lt_err load_state(lt_engine *e, lt_ckpt *c, const lt_setup *s, lt_run_sta
     lt_buf text = { 0 };
     json_t *state = NULL;
     int64_t adam_t = 0, skipped = 0;
+    lt_step_state now;
     lt_err err;
 
     LT_TRY(err = lt_ckpt_blob_read(c, "state.json", &text));
@@ -240,7 +264,12 @@ static lt_err load_state(lt_engine *e, lt_ckpt *c, const lt_setup *s, lt_run_sta
     LT_TRY(err = check_identity(state, s, lt_ckpt_path(c)));
     LT_TRY(err = lt_json_int(state, "adam_t", 0, INT64_MAX, &adam_t, name));
     LT_TRY(err = lt_json_int(state, "skipped_steps", 0, UINT32_MAX, &skipped, name));
-    LT_TRY(err = lt_engine_set_counters(e, (uint64_t)adam_t, (uint32_t)skipped));
+    LT_TRY(err = lt_engine_state(e, &now));
+    if (s->engine.optim.scaling.dynamic)
+        LT_TRY(err = load_scale(&now, state, name));
+    now.adam_t = (uint64_t)adam_t;
+    now.n_skipped = (uint32_t)skipped;
+    LT_TRY(err = lt_engine_set_state(e, &now));
     *out = (lt_run_state){ .step = step->step, .samples = step->samples, .tokens = step->tokens };
     snprintf(out->run_id, sizeof out->run_id, "%s", step->run_id);
 fail:

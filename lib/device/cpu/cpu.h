@@ -67,6 +67,8 @@ void cpu_norm_grad(lt_dev *dev, const lt_norm_grad *n);
 void cpu_attention(lt_dev *dev, const lt_attention *a);
 void cpu_attention_grad(lt_dev *dev, const lt_attention_grad *a);
 void cpu_head_loss(lt_dev *dev, const lt_head_loss *h);
+void cpu_step_begin(lt_dev *dev, lt_step_state *state);
+void cpu_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run);
 void cpu_sum_losses(lt_dev *dev, lt_step_state *state, lt_tensor losses);
 void cpu_sum_squares(lt_dev *dev, double *sum, lt_tensor g);
 void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,

@@ -11,8 +11,9 @@
 enum {
     CPU_TILE_ROWS = 256,
     CPU_TILE_COLS = 384,
-    CPU_TILE_WORDS = 384, /* 4-byte words of K that are packed at a time: 384 fp32 or fp16, 768 bf16 */
-    CPU_LANES = 16,       /* rows of op(A) or columns of op(B) that are packed together */
+    CPU_TILE_WORDS =
+        384,        /* 4-byte words of K that are packed at a time: 384 fp32 or fp16, 768 bf16 */
+    CPU_LANES = 16, /* rows of op(A) or columns of op(B) that are packed together */
 };
 
 typedef struct cpu_tile {

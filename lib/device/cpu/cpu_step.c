@@ -1,5 +1,6 @@
 /* device/cpu/cpu_step.c - what ends a step: loss and norm sums, clipping, AdamW. */
 #include "device/cpu/cpu.h"
+#include "device/step_math.h"
 
 #include <math.h>
 
@@ -57,28 +58,27 @@ void cpu_sum_squares(lt_dev *dev, double *sum, lt_tensor g)
         *sum += t.sums[i];
 }
 
+void cpu_step_begin(lt_dev *dev, lt_step_state *state)
+{
+    (void)dev;
+    lt_step_begin(state);
+}
+
 void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,
                           float max_norm, const lt_adamw *run)
 {
-    double sum = 0, norm;
+    double sum = 0;
 
     (void)dev;
     for (int i = 0; i < n; i++)
         sum += sums[i];
-    norm = sqrt(sum) * (double)state->inv_scale;
-    state->grad_norm = (float)norm;
-    state->skip = !isfinite(sum);
-    if (state->skip) {
-        state->n_skipped++;
-        return;
-    }
-    /* As torch.nn.utils.clip_grad_norm_: max / (norm + 1e-6), at most 1. */
-    state->clip = state->inv_scale;
-    if (max_norm > 0 && (double)max_norm < norm + 1e-6)
-        state->clip *= (float)((double)max_norm / (norm + 1e-6));
-    state->adam_t++;
-    state->bias1 = (float)(1.0 - pow((double)run->beta1, (double)state->adam_t));
-    state->bias2_sqrt = (float)sqrt(1.0 - pow((double)run->beta2, (double)state->adam_t));
+    lt_step_finish_norm(state, sum, max_norm, *run);
+}
+
+void cpu_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run)
+{
+    (void)dev;
+    lt_step_update_scale(state, *run);
 }
 
 typedef struct adamw_task {

@@ -208,6 +208,8 @@ void cuda_norm_grad(lt_dev *dev, const lt_norm_grad *n);
 void cuda_attention(lt_dev *dev, const lt_attention *a);
 void cuda_attention_grad(lt_dev *dev, const lt_attention_grad *a);
 void cuda_head_loss(lt_dev *dev, const lt_head_loss *h);
+void cuda_step_begin(lt_dev *dev, lt_step_state *state);
+void cuda_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run);
 void cuda_sum_losses(lt_dev *dev, lt_step_state *state, lt_tensor losses);
 void cuda_sum_squares(lt_dev *dev, double *sum, lt_tensor g);
 void cuda_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,

@@ -1,28 +1,34 @@
-/* device/cuda/cuda_grad_norm.cu - from sums of squares to norm, clip factor and Adam's counters, by
- * one thread in double, so that the host need not wait for the norm. */
+/* device/cuda/cuda_grad_norm.cu - the scalars of a step by one thread, so that the host need not wait
+ * for the norm; the arithmetic is device/step_math.h's. */
 #include "device/cuda/cuda.cuh"
+#include "device/step_math.h"
+
+__global__ static void begin_kernel(lt_step_state *state)
+{
+    lt_step_begin(state);
+}
 
 __global__ static void finish_kernel(lt_step_state *state, const double *sums, int n,
                                      float max_norm, lt_adamw run)
 {
-    double sum = 0, norm, t;
+    double sum = 0;
 
     for (int i = 0; i < n; i++)
         sum += sums[i];
-    norm = sqrt(sum) * (double)state->inv_scale;
-    state->grad_norm = (float)norm;
-    state->skip = !isfinite(sum);
-    if (state->skip) {
-        state->n_skipped++;
-        return;
-    }
-    /* As torch.nn.utils.clip_grad_norm_: max / (norm + 1e-6), at most 1. */
-    state->clip = state->inv_scale;
-    if (max_norm > 0 && (double)max_norm < norm + 1e-6)
-        state->clip *= (float)((double)max_norm / (norm + 1e-6));
-    t = (double)++state->adam_t;
-    state->bias1 = (float)(1.0 - pow((double)run.beta1, t));
-    state->bias2_sqrt = (float)sqrt(1.0 - pow((double)run.beta2, t));
+    lt_step_finish_norm(state, sum, max_norm, run);
+}
+
+__global__ static void scale_kernel(lt_step_state *state, lt_loss_scaling run)
+{
+    lt_step_update_scale(state, run);
+}
+
+void cuda_step_begin(lt_dev *dev, lt_step_state *state)
+{
+    cudaStream_t stream = cuda_begin(dev, "step_begin");
+
+    begin_kernel<<<1, 1, 0, stream>>>(state);
+    cuda_end(dev);
 }
 
 void cuda_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,
@@ -31,5 +37,13 @@ void cuda_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums
     cudaStream_t stream = cuda_begin(dev, "grad_norm_finish");
 
     finish_kernel<<<1, 1, 0, stream>>>(state, sums, n, max_norm, *run);
+    cuda_end(dev);
+}
+
+void cuda_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run)
+{
+    cudaStream_t stream = cuda_begin(dev, "loss_scale_update");
+
+    scale_kernel<<<1, 1, 0, stream>>>(state, *run);
     cuda_end(dev);
 }

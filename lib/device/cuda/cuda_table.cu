@@ -14,8 +14,10 @@ const lt_ops cuda_ops = {
     .attention = cuda_attention,
     .attention_grad = cuda_attention_grad,
     .head_loss = cuda_head_loss,
+    .step_begin = cuda_step_begin,
     .sum_losses = cuda_sum_losses,
     .sum_squares = cuda_sum_squares,
     .grad_norm_finish = cuda_grad_norm_finish,
+    .loss_scale_update = cuda_loss_scale_update,
     .adamw = cuda_adamw,
 };
