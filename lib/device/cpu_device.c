@@ -101,6 +101,12 @@ static void cpu_describe(lt_dev *dev, char *text, size_t size)
              cpu_of(dev)->has_amx_bf16 ? ", amx_bf16" : "");
 }
 
+static void cpu_health(lt_dev *dev, lt_dev_health *out)
+{
+    (void)dev;
+    *out = (lt_dev_health){ 0 };
+}
+
 /* Large blocks come from mmap with huge pages asked for: weights and moments are streamed through
  * once a step, and TLB misses cost as much as the memory itself. */
 typedef struct block_head {
@@ -185,6 +191,7 @@ const lt_backend lt_backend_cpu = {
     .close = cpu_close,
     .plan = cpu_plan,
     .describe = cpu_describe,
+    .health = cpu_health,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .copy = cpu_copy_bytes,

@@ -40,6 +40,14 @@ typedef struct lt_dev_options {
     bool deterministic;
 } lt_dev_options;
 
+/* How the device is doing right now; all 0 where nobody can tell (a CPU, a driver without NVML). */
+typedef struct lt_dev_health {
+    double power_w, sm_mhz, temperature_c;
+    uint64_t memory_used; /* of the whole device, by everybody */
+    char
+        throttle[48]; /* why the clocks are held down: "power cap", "thermal", ...; "" not at all */
+} lt_dev_health;
+
 struct lt_dev {
     const lt_backend *backend;
     const lt_ops *ops;
@@ -56,6 +64,7 @@ struct lt_backend {
     lt_err (*plan)(const lt_dev_need *need, size_t *scratch_bytes);
     void (*describe)(lt_dev *dev, char *text,
                      size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
+    void (*health)(lt_dev *dev, lt_dev_health *out);
 
     lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes,
                     void **out); /* zeroed, 256-byte aligned */

@@ -43,6 +43,9 @@ static const field fields[] = {
     { "skipped_steps", AT(skipped_steps), UINT, ALWAYS },
     { "peak_rss", AT(peak_rss), UINT, ALWAYS },
     { "device_bytes", AT(device_bytes), UINT, IF_SET },
+    { "power_w", AT(power_w), REAL, IF_SET },
+    { "sm_mhz", AT(sm_mhz), REAL, IF_SET },
+    { "temperature_c", AT(temperature_c), REAL, IF_SET },
 };
 
 static const double *real_at(const lt_step_metrics *m, const field *f)

@@ -31,6 +31,8 @@ typedef struct lt_step_metrics {
     uint64_t skipped_steps; /* since the start: fp16 overflows, no parameter changed */
     uint64_t peak_rss;      /* bytes, this host's largest rank */
     uint64_t device_bytes;  /* peak bytes on one device, 0 on the CPU */
+    double power_w, sm_mhz, temperature_c; /* of a GPU when the line was made, 0 elsewhere */
+    char throttle[48]; /* why its clocks are held down; "" not at all.  Progress line only */
 } lt_step_metrics;
 
 /* Appends one line with its newline.  Fields that are 0 because nobody measured them are left out:

@@ -21,6 +21,9 @@ void lt_progress_format(lt_buf *out, const lt_step_metrics *m, uint64_t total_st
         lt_buf_printf(out, "  mfu %.1f%%", 100 * m->mfu);
     else if (m->flops_per_s > 0)
         lt_buf_printf(out, "  %sFLOP/s", lt_unit_count(text, m->flops_per_s));
+    if (m->power_w > 0)
+        lt_buf_printf(out, "  %.0fW %.0fMHz%s%s%s", m->power_w, m->sm_mhz,
+                      m->throttle[0] ? " (" : "", m->throttle, m->throttle[0] ? ")" : "");
     if (m->skipped_steps)
         lt_buf_printf(out, "  skipped %llu", (unsigned long long)m->skipped_steps);
     if (m->eta_s > 0)

@@ -227,6 +227,29 @@ static lt_err check_skips(const run *r)
     return LT_OK;
 }
 
+static bool due(uint64_t step, int64_t every)
+{
+    return every > 0 && step % (uint64_t)every == 0;
+}
+
+/* Asking a GPU takes a millisecond, so only the steps that are printed know. */
+static void add_health(run *r, lt_step_metrics *m)
+{
+    lt_dev *dev = lt_engine_device(r->engine);
+    lt_dev_health h;
+
+    if (dev->backend == &lt_backend_cpu)
+        return;
+    m->device_bytes = lt_engine_bytes_used(r->engine).total;
+    if (!due(m->step, r->config->logging.every_steps))
+        return;
+    dev->backend->health(dev, &h);
+    m->power_w = h.power_w;
+    m->sm_mhz = h.sm_mhz;
+    m->temperature_c = h.temperature_c;
+    memcpy(m->throttle, h.throttle, sizeof m->throttle);
+}
+
 static lt_err train_step(run *r, lt_step_metrics *m)
 {
     const lt_setup *s = &r->setup;
@@ -271,6 +294,7 @@ static lt_err train_step(run *r, lt_step_metrics *m)
     m->skipped_steps = r->skipped;
     m->peak_rss = lt_peak_rss();
     m->time = lt_wall_time();
+    add_health(r, m);
 fail:
     return err;
 }
@@ -361,11 +385,6 @@ static lt_err save(run *r)
 fail:
     free(path);
     return err;
-}
-
-static bool due(uint64_t step, int64_t every)
-{
-    return every > 0 && step % (uint64_t)every == 0;
 }
 
 static bool save_due(const run *r)

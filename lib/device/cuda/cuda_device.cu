@@ -6,6 +6,7 @@
  * up later: then the operation named is the last one launched.  After such a fault every CUDA call
  * of the process fails; only a new process gets the GPU back. */
 #include "device/cuda/cuda.cuh"
+#include "device/cuda/cuda_nvml.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,15 @@ static void cuda_describe(lt_dev *dev, char *text, size_t size)
     }
     snprintf(text, size, "%s, %d SMs, %zu GiB, sm_%d%d, CUDA %d.%d", p.name, p.multiProcessorCount,
              p.totalGlobalMem >> 30, p.major, p.minor, driver / 1000, driver % 1000 / 10);
+}
+
+static void cuda_health(lt_dev *dev, lt_dev_health *out)
+{
+    char bus_id[32];
+
+    *out = lt_dev_health();
+    if (cudaDeviceGetPCIBusId(bus_id, (int)sizeof bus_id, cuda_of(dev)->ordinal) == cudaSuccess)
+        cuda_nvml_read(bus_id, out);
 }
 
 /* ---- plan */
@@ -296,6 +306,7 @@ const lt_backend lt_backend_cuda = {
     .close = cuda_close,
     .plan = cuda_plan,
     .describe = cuda_describe,
+    .health = cuda_health,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .copy = cuda_copy_bytes,
