@@ -17,6 +17,11 @@
 #include <stdio.h>
 
 typedef enum lt_device_kind { LT_DEVICE_AUTO, LT_DEVICE_CPU, LT_DEVICE_CUDA } lt_device_kind;
+typedef enum lt_attention_choice {
+    LT_ATTEND_AUTO,
+    LT_ATTEND_CUDNN,
+    LT_ATTEND_REFERENCE
+} lt_attention_choice;
 typedef enum lt_device_map { LT_DEVICE_MAP_BALANCED } lt_device_map;
 
 /* DeepSpeed's curves first (exactly as DeepSpeed computes them), then ours. */
@@ -49,6 +54,7 @@ typedef struct lt_config_model {
     char *path;         /* a Hugging Face folder: dimensions and first weights; "" none */
     lt_dtype precision; /* LT_F32, LT_BF16 or LT_F16; = deepspeed.bf16.enabled, fp16.enabled */
     double dropout;
+    lt_attention_choice attention; /* who computes attention on a GPU */
     /* Given in YAML they replace the named model's; resolved, they repeat dims.  Read dims. */
     int64_t vocab_size, n_positions, n_layer, n_embd, n_head, n_inner;
     lt_act activation;
@@ -77,6 +83,7 @@ typedef struct lt_config_training {
     double gradient_clipping;            /* global norm, 0 off; = deepspeed.gradient_clipping */
     int64_t seed;
     bool deterministic;
+    bool allow_tf32;          /* fp32 matrix products on a GPU may round operands to TF32 */
     int64_t eval_every_steps; /* 0: never */
     int64_t eval_batches;     /* micro-batches of each rank in one evaluation; 0: all of data.val */
     int64_t sample_every_steps;       /* 0: never */

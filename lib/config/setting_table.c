@@ -34,6 +34,11 @@ static const lt_setting_word words_device_map[] = { { "balanced", LT_DEVICE_MAP_
                                                     { "auto", LT_DEVICE_MAP_BALANCED },
                                                     { NULL, 0 } };
 
+static const lt_setting_word words_attention[] = { { "auto", LT_ATTEND_AUTO },
+                                                   { "cudnn", LT_ATTEND_CUDNN },
+                                                   { "reference", LT_ATTEND_REFERENCE },
+                                                   { NULL, 0 } };
+
 const lt_setting lt_settings_ours[] = {
     ROW_SECTION("model", "What is trained."),
     ROW_TEXT(OURS, "model.name", model.name, NULL,
@@ -44,6 +49,9 @@ const lt_setting lt_settings_ours[] = {
              "type of activations and GEMM inputs; the optimizer always keeps fp32"),
     ROW_REAL(OURS, "model.dropout", model.dropout, "0", 0, 0.99,
              "embedding, residual and attention dropout"),
+    ROW_WORD(OURS, "model.attention", model.attention, words_attention, "auto",
+             "on a GPU; auto: cuDNN where it is present and takes the shape, else our own kernels; "
+             "cudnn: nothing else; reference: our own kernels"),
     ROW_INT(OURS, "model.vocab_size", model.vocab_size, NULL, 1, 1 << 24,
             "in place of the named model's; with model.path it must agree with config.json"),
     ROW_INT(OURS, "model.n_positions", model.n_positions, NULL, 1, 1 << 24,
@@ -101,6 +109,8 @@ const lt_setting lt_settings_ours[] = {
             "of weights, sample order, dropout and sampling"),
     ROW_BOOL(OURS, "training.deterministic", training.deterministic, "true",
              "false may trade reproducible bits for speed"),
+    ROW_BOOL(OURS, "training.allow_tf32", training.allow_tf32, "false",
+             "fp32 matrix products on a GPU may round their operands to TF32"),
     ROW_INT(OURS, "training.eval_every_steps", training.eval_every_steps, "500", 0, 1e15,
             "validation loss when data.val is there; 0: never"),
     ROW_INT(OURS, "training.eval_batches", training.eval_batches, "20", 0, 1e15,

@@ -85,6 +85,8 @@ static lt_err cpu_plan(const lt_dev_need *need, size_t *scratch_bytes)
         return lt_fail(LT_ENOTSUP,
                        "device: cpu: activations in %s: the CPU computes in fp32, bf16 and fp16",
                        lt_dtype_name(need->act));
+    if (need->attention == LT_ATTENTION_CUDNN)
+        return lt_fail(LT_ENOTSUP, "attention: cudnn: this needs device: cuda");
     *scratch_bytes = choose_kernels()->scratch_bytes(need, need->n_threads > 0 ? need->n_threads
                                                                                : lt_cpu_count());
     return LT_OK;

@@ -21,7 +21,17 @@ typedef enum lt_stream {
 } lt_stream;
 typedef enum lt_memory { LT_MEMORY_DEVICE, LT_MEMORY_PINNED } lt_memory;
 typedef struct lt_event lt_event;
+struct lt_buf; /* base/mem.h */
 typedef struct lt_backend lt_backend;
+
+/* Who computes attention on a GPU.  AUTO: cuDNN where it is present and takes the call, else our own
+ * kernels; CUDNN: no device opens without it and no training shape is planned that it does not take;
+ * REFERENCE: our own kernels. */
+typedef enum lt_attention_kind {
+    LT_ATTENTION_AUTO,
+    LT_ATTENTION_CUDNN,
+    LT_ATTENTION_REFERENCE
+} lt_attention_kind;
 
 /* The largest shapes of a run: from these a backend says, without opening a device, whether it can
  * do the work and how much scratch its operations need. */
@@ -32,12 +42,15 @@ typedef struct lt_dev_need {
     int64_t n_batch, t_q, t_k;
     int64_t chunk_rows, n_vocab; /* physical */
     int n_threads;               /* CPU; 0: all */
+    lt_attention_kind attention; /* GPU */
 } lt_dev_need;
 
 typedef struct lt_dev_options {
     int n_threads; /* CPU; 0: all */
     int ordinal;   /* GPU */
     bool deterministic;
+    bool allow_tf32;             /* GPU: fp32 products may round their operands to TF32 */
+    lt_attention_kind attention; /* GPU */
 } lt_dev_options;
 
 /* How the device is doing right now; all 0 where nobody can tell (a CPU, a driver without NVML). */
@@ -65,6 +78,10 @@ struct lt_backend {
     void (*describe)(lt_dev *dev, char *text,
                      size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
     void (*health)(lt_dev *dev, lt_dev_health *out);
+    /* Choices that decide bits (tuned GEMM algorithms) as text for a checkpoint, and back; both NULL
+     * where nothing is chosen.  LT_EMISMATCH: made on another kind of device or library. */
+    void (*tuning_save)(lt_dev *dev, struct lt_buf *out);
+    lt_err (*tuning_load)(lt_dev *dev, const char *text, size_t n, const char *source);
 
     lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes,
                     void **out); /* zeroed, 256-byte aligned */

@@ -84,6 +84,7 @@ static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o, const 
     lt_err err;
 
     need.n_threads = o->dev.n_threads;
+    need.attention = o->dev.attention;
     LT_TRY(err = backend->plan(&need, &scratch));
     *b = (lt_engine_bytes){ .state = lt_zero_plan_bytes(plan),
                             .activations = lt_model_arena_bytes(model),
@@ -188,6 +189,7 @@ lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o)
     LT_TRY(err = count_bytes(&e->bytes, o, e->model, e->plan, e->dev->backend));
     need = lt_model_need(e->model);
     need.n_threads = o->dev.n_threads;
+    need.attention = o->dev.attention;
     LT_TRY(err = lt_dev_reserve(e->dev, &need));
     e->comm = lt_comm_self_new(e->dev);
     LT_TRY(err = lt_zero_store_open(&e->store, e->dev, e->comm, e->plan, e->table, o->training));

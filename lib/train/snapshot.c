@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "ckpt/checkpoint.h"
 #include "ckpt/checkpoint_save.h"
@@ -20,6 +21,8 @@ static const struct {
 } groups[] = { { LT_ZERO_MASTER, LT_CKPT_WEIGHTS },
                { LT_ZERO_MOMENT1, "exp_avg" },
                { LT_ZERO_MOMENT2, "exp_avg_sq" } };
+
+#define TUNING "gemm.txt" /* GEMM algorithms: the same ones give the same bits after a resume */
 
 void lt_run_state_new(lt_run_state *s)
 {
@@ -115,11 +118,11 @@ lt_err lt_snapshot_save(lt_engine *e, const lt_setup *s, const lt_run_state *sta
     size_t most = LT_COUNT(groups) * (size_t)table->n_params, n_blobs = 4;
     lt_ckpt_slice *slices = lt_new_array0(most, sizeof *slices);
     void **owned = lt_new_array0(most, sizeof *owned);
-    lt_buf config = { 0 }, generation = { 0 }, yaml = { 0 }, counters = { 0 };
+    lt_buf config = { 0 }, generation = { 0 }, yaml = { 0 }, counters = { 0 }, tuning = { 0 };
     lt_ckpt_save_request rq = { .tensors = tensors,
                                 .n_tensors = (size_t)table->n_params,
                                 .world = 1 };
-    lt_ckpt_blob blobs[5];
+    lt_ckpt_blob blobs[6];
     lt_err err;
 
     lt_model_config_to_hf(&config, &s->config->model.dims, "float32");
@@ -134,6 +137,10 @@ lt_err lt_snapshot_save(lt_engine *e, const lt_setup *s, const lt_run_state *sta
     if (s->tokenizer)
         blobs[n_blobs++] =
             (lt_ckpt_blob){ "tokenizer.json", s->tokenizer_json.data, s->tokenizer_json.size };
+    if (lt_engine_device(e)->backend->tuning_save)
+        lt_engine_device(e)->backend->tuning_save(lt_engine_device(e), &tuning);
+    if (tuning.size)
+        blobs[n_blobs++] = (lt_ckpt_blob){ TUNING, tuning.data, tuning.size };
     rq.step = (lt_ckpt_step){ state->step, state->samples, state->tokens, state->run_id };
     rq.slices = slices;
     rq.blobs = blobs;
@@ -149,6 +156,7 @@ fail:
     lt_buf_release(&generation);
     lt_buf_release(&yaml);
     lt_buf_release(&counters);
+    lt_buf_release(&tuning);
     return err;
 }
 
@@ -279,6 +287,26 @@ fail:
     return err;
 }
 
+/* The device's choices, taken back where they fit; elsewhere bits may differ, which is said. */
+static lt_err load_tuning(lt_engine *e, lt_ckpt *c)
+{
+    lt_dev *dev = lt_engine_device(e);
+    lt_buf text = { 0 };
+    lt_err err = LT_OK;
+
+    if (!dev->backend->tuning_load || !lt_ckpt_has_blob(c, TUNING))
+        return LT_OK;
+    LT_TRY(err = lt_ckpt_blob_read(c, TUNING, &text));
+    err = dev->backend->tuning_load(dev, text.data, text.size, lt_ckpt_path(c));
+    if (err == LT_EMISMATCH) {
+        lt_log_warn("%s; the run goes on, but not bit for bit", lt_err_text());
+        err = LT_OK;
+    }
+fail:
+    lt_buf_release(&text);
+    return err;
+}
+
 lt_err lt_snapshot_load(lt_engine *e, const lt_setup *s, lt_run_state *state, const char *path)
 {
     lt_ckpt *c = NULL;
@@ -286,6 +314,7 @@ lt_err lt_snapshot_load(lt_engine *e, const lt_setup *s, lt_run_state *state, co
 
     LT_TRY(err = open_matching(&c, e, path));
     LT_TRY(err = load_state(e, c, s, state));
+    LT_TRY(err = load_tuning(e, c));
     for (size_t g = 0; g < LT_COUNT(groups); g++)
         LT_TRY(err = load_group(e, c, groups[g].which, groups[g].group));
     LT_TRY(err = lt_zero_refresh(lt_engine_store(e)));

@@ -1,5 +1,5 @@
 /* tests/device/test_ops.c - zero, copy, col_sum, act, embed, embed_grad against sums in double. */
-#include "op_case.h"
+#include "op_packs.h"
 
 LT_TEST(zero_clears_exactly_the_bytes_asked_for)
 {
@@ -16,15 +16,15 @@ LT_TEST(zero_clears_exactly_the_bytes_asked_for)
 
 /* ---- copy */
 
-static void check_copy(lt_dtype to, lt_dtype from, int64_t rows, int64_t cols)
+static void check_copy(lt_dtype to, lt_dtype from, int64_t rows, int64_t cols, bool aligned)
 {
     op_tensor *src, *dst;
 
     LT_CHECK_OK(op_begin());
-    src = op_new(from, rows, cols, OP_IN);
+    src = op_new_aligned(from, rows, cols, aligned, OP_IN);
     for (int64_t i = 0; i < rows * cols; i++)
         op_set(src->sent, i / cols, i % cols, 40 * op_get(src->sent, i / cols, i % cols));
-    dst = op_new(to, rows, cols, OP_OUT);
+    dst = op_new_aligned(to, rows, cols, aligned, OP_OUT);
     op_send();
     op.dev->ops->copy(op.dev, dst->dev, src->dev);
     LT_CHECK_OK(op_receive());
@@ -42,20 +42,23 @@ LT_TEST(copy_converts_every_pair_of_types_as_lt_convert_does)
 {
     for (int to = 0; to < LT_N_DTYPES; to++)
         for (int from = 0; from < LT_N_DTYPES; from++) {
-            check_copy((lt_dtype)to, (lt_dtype)from, 5, 67);
-            check_copy((lt_dtype)to, (lt_dtype)from, 1, 127);
+            check_copy((lt_dtype)to, (lt_dtype)from, 5, 67, false);
+            check_copy((lt_dtype)to, (lt_dtype)from, 5, 68, true);
+            check_copy((lt_dtype)to, (lt_dtype)from, 1, 127, false);
+            check_copy((lt_dtype)to, (lt_dtype)from, 1, 128, true);
         }
 }
 
 /* ---- col_sum */
 
-static void check_col_sum(lt_dtype act, lt_dtype grad, int64_t rows, int64_t cols, bool add)
+static void check_col_sum(lt_dtype act, lt_dtype grad, int64_t rows, int64_t cols, int how)
 {
+    bool add = how & 1;
     op_tensor *x, *out;
     double *want;
 
     LT_CHECK_OK(op_begin());
-    x = op_new(act, rows, cols, OP_IN);
+    x = op_new_aligned(act, rows, cols, how & 2, OP_IN);
     out = op_new(grad, 1, cols, add ? OP_INOUT : OP_OUT);
     op_send();
     op.dev->ops->col_sum(op.dev, out->dev, x->dev, add);
@@ -71,11 +74,15 @@ static void check_col_sum(lt_dtype act, lt_dtype grad, int64_t rows, int64_t col
 
 LT_TEST(col_sum_adds_the_rows)
 {
-    for (int add = 0; add < 2; add++) {
-        check_col_sum(LT_F32, LT_F32, 301, 97, add);
-        check_col_sum(LT_F32, LT_F32, 3, 1, add);
-        check_col_sum(LT_BF16, LT_F32, 130, 260, add);
-        check_col_sum(LT_BF16, LT_BF16, 130, 33, add);
+    for (int how = 0; how < 4; how++) { /* add, aligned */
+        check_col_sum(LT_F32, LT_F32, 301, 97, how);
+        check_col_sum(LT_F32, LT_F32, 301, 132, how);
+        check_col_sum(LT_F32, LT_F32, 3, 1, how);
+        check_col_sum(LT_BF16, LT_F32, 130, 264, how);
+        check_col_sum(LT_BF16, LT_BF16, 130, 33, how);
+        check_col_sum(LT_BF16, LT_BF16, 2100, 8, how);
+        if (op_has_f16())
+            check_col_sum(LT_F16, how & 1 ? LT_F16 : LT_F32, 130, 264, how);
     }
 }
 
@@ -97,17 +104,17 @@ static double act_value(double x, lt_act kind)
     }
 }
 
-static void check_act(lt_dtype act, lt_act kind)
+static void check_act(lt_dtype act, lt_act kind, int64_t gap)
 {
-    enum { ROWS = 19, COLS = 270 };
+    enum { ROWS = 19, COLS = 272 };
     op_tensor *x, *out;
     double *want;
 
     LT_CHECK_OK(op_begin());
-    x = op_new(act, ROWS, COLS, OP_IN);
+    x = op_new_strided(act, ROWS, COLS, gap, OP_IN);
     for (int64_t c = 0; c < COLS; c++) /* far out, where exp overflows and slopes vanish */
         op_set(x->sent, 0, c, (double)(c - COLS / 2));
-    out = op_new(act, ROWS, COLS, OP_OUT);
+    out = op_new_strided(act, ROWS, COLS, gap, OP_OUT);
     op_send();
     op.dev->ops->act(op.dev, out->dev, x->dev, kind);
     LT_CHECK_OK(op_receive());
@@ -120,14 +127,19 @@ static void check_act(lt_dtype act, lt_act kind)
 LT_TEST(act_is_the_function_it_names)
 {
     for (int kind = LT_ACT_NONE; kind <= LT_ACT_SILU; kind++) {
-        check_act(LT_F32, (lt_act)kind);
-        check_act(LT_BF16, (lt_act)kind);
+        for (int64_t gap = 0; gap < 9; gap += 4) {
+            check_act(LT_F32, (lt_act)kind, gap);
+            check_act(LT_BF16, (lt_act)kind, gap);
+            if (op_has_f16())
+                check_act(LT_F16, (lt_act)kind, gap);
+        }
+        check_act(LT_BF16, (lt_act)kind, 1);
     }
 }
 
 /* ---- embed and its gradient */
 
-enum { E_ROWS = 150, E_VOCAB = 61, E_PLACES = 50 };
+enum { E_ROWS = 300, E_VOCAB = 61, E_PLACES = 50 };
 
 typedef struct embed_case {
     op_tensor *ids, *positions;
@@ -147,7 +159,7 @@ static embed_case embed_ids(void)
     return e;
 }
 
-static void check_embed(lt_dtype act, int64_t cols, bool with_positions)
+static void check_embed(lt_dtype act, int64_t cols, bool with_positions, bool aligned)
 {
     embed_case e;
     op_tensor *out, *wte, *wpe;
@@ -155,9 +167,9 @@ static void check_embed(lt_dtype act, int64_t cols, bool with_positions)
 
     LT_CHECK_OK(op_begin());
     e = embed_ids();
-    out = op_new(act, E_ROWS, cols, OP_OUT);
-    wte = op_new(act, E_VOCAB, cols, OP_IN);
-    wpe = with_positions ? op_new(act, E_PLACES, cols, OP_IN) : NULL;
+    out = op_new_aligned(act, E_ROWS, cols, aligned, OP_OUT);
+    wte = op_new_aligned(act, E_VOCAB, cols, aligned, OP_IN);
+    wpe = with_positions ? op_new_aligned(act, E_PLACES, cols, aligned, OP_IN) : NULL;
     op_send();
     op.dev->ops->embed(op.dev, out->dev, e.ids->dev,
                        with_positions ? e.positions->dev : lt_absent(), wte->dev,
@@ -175,10 +187,15 @@ static void check_embed(lt_dtype act, int64_t cols, bool with_positions)
 
 LT_TEST(embed_adds_token_and_position)
 {
-    check_embed(LT_F32, 33, true);
-    check_embed(LT_F32, 300, false);
-    check_embed(LT_BF16, 64, true);
-    check_embed(LT_BF16, 7, false);
+    for (int aligned = 0; aligned < 2; aligned++) {
+        check_embed(LT_F32, 33, true, aligned);
+        check_embed(LT_F32, 300, false, aligned);
+        check_embed(LT_BF16, 64, true, aligned);
+        check_embed(LT_BF16, 520, true, aligned);
+        check_embed(LT_BF16, 7, false, aligned);
+        if (op_has_f16())
+            check_embed(LT_F16, 520, true, aligned);
+    }
 }
 
 /* want (table rows, cols) = what was there, or 0, + rows of dout by index */
@@ -193,17 +210,18 @@ static double *scattered(const op_tensor *table, const op_tensor *dout, op_tenso
     return want;
 }
 
-static void check_embed_grad(lt_dtype act, lt_dtype grad, int64_t cols, bool positions, int add)
+static void check_embed_grad(lt_dtype act, lt_dtype grad, int64_t cols, bool positions, int how)
 {
-    bool add_wte = add & 1, add_wpe = add & 2;
+    bool add_wte = how & 1, add_wpe = how & 2, aligned = how & 4;
     embed_case e;
     op_tensor *dout, *dwte, *dwpe;
 
     LT_CHECK_OK(op_begin());
     e = embed_ids();
-    dout = op_new(act, E_ROWS, cols, OP_IN);
-    dwte = op_new(grad, E_VOCAB, cols, add_wte ? OP_INOUT : OP_OUT);
-    dwpe = positions ? op_new(grad, E_PLACES, cols, add_wpe ? OP_INOUT : OP_OUT) : NULL;
+    dout = op_new_aligned(act, E_ROWS, cols, aligned, OP_IN);
+    dwte = op_new_aligned(grad, E_VOCAB, cols, aligned, add_wte ? OP_INOUT : OP_OUT);
+    dwpe = positions ? op_new_aligned(grad, E_PLACES, cols, aligned, add_wpe ? OP_INOUT : OP_OUT)
+                     : NULL;
     op_send();
     op.dev->ops->embed_grad(op.dev, dwte->dev, op_dev_or_absent(dwpe), dout->dev, e.ids->dev,
                             positions ? e.positions->dev : lt_absent(), add_wte, add_wpe);
@@ -216,11 +234,14 @@ static void check_embed_grad(lt_dtype act, lt_dtype grad, int64_t cols, bool pos
 
 LT_TEST(embed_grad_scatters_by_id_and_position)
 {
-    for (int add = 0; add < 4; add++) {
-        check_embed_grad(LT_F32, LT_F32, 35, true, add);
-        check_embed_grad(LT_F32, LT_F32, 300, false, add);
-        check_embed_grad(LT_BF16, LT_F32, 64, true, add);
-        check_embed_grad(LT_BF16, LT_BF16, 30, true, add);
+    for (int how = 0; how < 8; how++) { /* add_wte, add_wpe, aligned */
+        check_embed_grad(LT_F32, LT_F32, 35, true, how);
+        check_embed_grad(LT_F32, LT_F32, 300, false, how);
+        check_embed_grad(LT_BF16, LT_F32, 520, true, how);
+        check_embed_grad(LT_BF16, LT_BF16, 30, true, how);
+        check_embed_grad(LT_BF16, LT_BF16, 264, true, how);
+        if (op_has_f16())
+            check_embed_grad(LT_F16, how & 1 ? LT_F16 : LT_F32, 264, true, how);
     }
 }
 
@@ -306,13 +327,13 @@ LT_TEST(events_order_streams)
     backend->event_free(op.dev, summed);
 }
 
-LT_TEST(plan_refuses_fp16_in_words)
+LT_TEST(plan_refuses_other_types_in_words)
 {
-    const lt_dev_need need = { .act = LT_F16, .grad = LT_F32 };
+    const lt_dev_need need = { .act = LT_F64, .grad = LT_F32 };
     size_t bytes = 0;
 
     LT_CHECK_OK(op_begin());
-    LT_CHECK_FAILS(op.dev->backend->plan(&need, &bytes), LT_ENOTSUP, "fp16");
+    LT_CHECK_FAILS(op.dev->backend->plan(&need, &bytes), LT_ENOTSUP, "fp64");
 }
 
 LT_TEST(device_describes_itself)

@@ -88,7 +88,8 @@ typedef struct head_case {
     lt_dtype act, grad;
     int64_t chunk_rows;
     bool with_grad, add;
-    bool large; /* more classes than a block has threads, logits that overflow exp */
+    bool aligned; /* logits may be moved in packs */
+    bool large;   /* more classes than a block has threads, logits that overflow exp */
 } head_case;
 
 static void check_head(head_case s)
@@ -111,7 +112,8 @@ static void check_head(head_case s)
     for (int64_t i = 0; i < w_rows * COLS; i++) /* pad rows that would show */
         op_set(w->sent, i / COLS, i % COLS,
                op_get(w->sent, i / COLS, i % COLS) * (i / COLS < n_vocab ? spread : 9));
-    chunk = op_new(s.act, s.chunk_rows, w_rows, OP_OUT);
+    chunk = s.aligned ? op_new_strided(s.act, s.chunk_rows, w_rows, 8, OP_OUT)
+                      : op_new(s.act, s.chunk_rows, w_rows, OP_OUT);
     device_state = op_new_bytes(&state, sizeof state);
     if (s.with_grad) {
         dx = op_new(s.act, ROWS, COLS, OP_OUT);
@@ -143,10 +145,14 @@ LT_TEST(head_loss_walks_chunks_of_any_size)
     static const int64_t chunk_rows[] = { 1, 16, 50, 64 };
 
     for (size_t i = 0; i < LT_COUNT(chunk_rows); i++)
-        for (int add = 0; add < 2; add++) {
-            check_head((head_case){ LT_F32, LT_F32, chunk_rows[i], .with_grad = true, .add = add });
-            check_head(
-                (head_case){ LT_BF16, LT_F32, chunk_rows[i], .with_grad = true, .add = add });
+        for (int how = 0; how < 4; how++) {
+            head_case s = { LT_F32,         LT_F32,
+                            chunk_rows[i],  .with_grad = true,
+                            .add = how & 1, .aligned = how & 2 };
+
+            check_head(s);
+            s.act = LT_BF16;
+            check_head(s);
         }
     check_head((head_case){ LT_BF16, LT_BF16, 64, .with_grad = true });
 }
@@ -154,6 +160,8 @@ LT_TEST(head_loss_walks_chunks_of_any_size)
 LT_TEST(head_loss_with_many_classes_and_large_logits)
 {
     check_head((head_case){ LT_F32, LT_F32, 16, .with_grad = true, .large = true });
+    check_head(
+        (head_case){ LT_F32, LT_F32, 16, .with_grad = true, .aligned = true, .large = true });
     check_head((head_case){ LT_F32, LT_F32, 64, .large = true });
 }
 

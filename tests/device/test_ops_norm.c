@@ -1,5 +1,5 @@
 /* tests/device/test_ops_norm.c - residual_norm and norm_grad against sums in double. */
-#include "op_case.h"
+#include "op_packs.h"
 
 typedef struct norm_case {
     lt_norm_kind kind;
@@ -7,10 +7,17 @@ typedef struct norm_case {
     int64_t rows, cols;
     bool branch, bias, add;
     bool dresid, col_sum;
+    bool aligned; /* rows 16 bytes apart or a multiple of that: a device may move packs */
     enum { DX_APART, DX_IS_DRESID, DX_IS_DOUT } dx;
 } norm_case;
 
 static const float eps = 1e-5f;
+
+/* A matrix of the case. */
+static op_tensor *new_matrix(const norm_case *s, op_use use)
+{
+    return op_new_aligned(s->act, s->rows, s->cols, s->aligned, use);
+}
 
 /* Of one row r: mean (0 for RMSNorm) and 1 / sqrt(variance + eps). */
 static void row_stats(const double *r, int64_t n, lt_norm_kind kind, double *mean, double *rstd)
@@ -34,12 +41,12 @@ static void check_norm(norm_case s)
     double *want, *sum, *r, *means, *rstds;
 
     LT_CHECK_OK(op_begin());
-    out = op_new(s.act, s.rows, s.cols, OP_OUT);
-    resid = s.branch ? op_new(s.act, s.rows, s.cols, OP_OUT) : NULL;
+    out = new_matrix(&s, OP_OUT);
+    resid = s.branch ? new_matrix(&s, OP_OUT) : NULL;
     mean = op_new(LT_F32, 1, s.rows, s.kind == LT_NORM_LAYER ? OP_OUT : OP_IN);
     rstd = op_new(LT_F32, 1, s.rows, OP_OUT);
-    x = op_new(s.act, s.rows, s.cols, OP_IN);
-    branch = s.branch ? op_new(s.act, s.rows, s.cols, OP_IN) : NULL;
+    x = new_matrix(&s, OP_IN);
+    branch = s.branch ? new_matrix(&s, OP_IN) : NULL;
     weight = op_new(s.act, 1, s.cols, OP_IN);
     bias = s.bias ? op_new(s.act, 1, s.cols, OP_IN) : NULL;
     op_send();
@@ -77,11 +84,12 @@ static void check_norm(norm_case s)
 
 LT_TEST(residual_norm_is_the_norm_of_the_sum)
 {
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 32; i++) {
         norm_case s = { .kind = i & 1 ? LT_NORM_RMS : LT_NORM_LAYER,
                         .branch = i & 2,
                         .bias = i & 4,
                         .act = i & 8 ? LT_BF16 : LT_F32,
+                        .aligned = i & 16,
                         .rows = 37,
                         .cols = i & 2 ? 131 : 320 };
 
@@ -89,6 +97,29 @@ LT_TEST(residual_norm_is_the_norm_of_the_sum)
     }
     check_norm((norm_case){ .act = LT_F32, .rows = 1, .cols = 1, .bias = true });
     check_norm((norm_case){ .act = LT_F32, .rows = 5, .cols = 31, .branch = true });
+}
+
+/* From less than a warp's worth of packs to rows that no warp can hold. */
+LT_TEST(residual_norm_of_any_width)
+{
+    static const int64_t widths[] = { 8, 768, 1032, 1600, 2056, 4104 };
+
+    for (size_t i = 0; i < LT_COUNT(widths); i++) {
+        norm_case s = { .kind = i & 1 ? LT_NORM_RMS : LT_NORM_LAYER,
+                        .branch = true,
+                        .bias = true,
+                        .aligned = true,
+                        .act = LT_BF16,
+                        .rows = 7,
+                        .cols = widths[i] };
+
+        check_norm(s);
+        s.act = LT_F32;
+        check_norm(s);
+        s.act = LT_F16;
+        if (op_has_f16())
+            check_norm(s);
+    }
 }
 
 /* Rows far from zero: a sum of squares less the square of the mean would lose all digits. */
@@ -199,16 +230,14 @@ static norm_grad_tensors norm_grad_new(const norm_case *s)
     op_use sums = s->add ? OP_INOUT : OP_OUT;
     norm_grad_tensors t = { 0 };
 
-    t.dout = op_new(s->act, s->rows, s->cols, s->dx == DX_IS_DOUT ? OP_INOUT : OP_IN);
+    t.dout = new_matrix(s, s->dx == DX_IS_DOUT ? OP_INOUT : OP_IN);
     if (s->dresid)
-        t.dresid = op_new(s->act, s->rows, s->cols, s->dx == DX_IS_DRESID ? OP_INOUT : OP_IN);
-    t.dx = s->dx == DX_IS_DOUT     ? t.dout
-           : s->dx == DX_IS_DRESID ? t.dresid
-                                   : op_new(s->act, s->rows, s->cols, OP_OUT);
+        t.dresid = new_matrix(s, s->dx == DX_IS_DRESID ? OP_INOUT : OP_IN);
+    t.dx = s->dx == DX_IS_DOUT ? t.dout : s->dx == DX_IS_DRESID ? t.dresid : new_matrix(s, OP_OUT);
     t.dweight = op_new(s->grad, 1, s->cols, sums);
     t.dbias = s->bias ? op_new(s->grad, 1, s->cols, sums) : NULL;
     t.col_sum = s->col_sum ? op_new(s->grad, 1, s->cols, sums) : NULL;
-    t.resid = op_new(s->act, s->rows, s->cols, OP_IN);
+    t.resid = new_matrix(s, OP_IN);
     t.weight = op_new(s->act, 1, s->cols, OP_IN);
     t.mean = s->kind == LT_NORM_LAYER ? op_new(LT_F32, 1, s->rows, OP_IN) : NULL;
     t.rstd = op_new(LT_F32, 1, s->rows, OP_IN);
@@ -270,13 +299,14 @@ static void check_norm_grad(norm_case s)
 
 LT_TEST(norm_grad_matches_the_reference)
 {
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < 64; i++) {
         norm_case s = { .kind = i & 1 ? LT_NORM_RMS : LT_NORM_LAYER,
                         .add = i & 2,
                         .bias = i & 4,
                         .act = i & 8 ? LT_BF16 : LT_F32,
                         .grad = LT_F32,
                         .dresid = i & 16,
+                        .aligned = i & 32,
                         .col_sum = i & 4,
                         .rows = 70,
                         .cols = i & 2 ? 131 : 320 };
@@ -285,15 +315,44 @@ LT_TEST(norm_grad_matches_the_reference)
     }
 }
 
+/* Widths and row counts of a small and of a large model's blocks, and beyond. */
+LT_TEST(norm_grad_of_any_width)
+{
+    static const struct {
+        int64_t rows, cols;
+    } shapes[] = { { 7, 8 }, { 1100, 64 }, { 300, 1608 }, { 280, 2056 }, { 9, 4104 } };
+
+    for (size_t i = 0; i < LT_COUNT(shapes); i++) {
+        norm_case s = { .kind = i & 1 ? LT_NORM_RMS : LT_NORM_LAYER,
+                        .bias = true,
+                        .col_sum = true,
+                        .dresid = true,
+                        .aligned = true,
+                        .act = LT_BF16,
+                        .grad = LT_F32,
+                        .rows = shapes[i].rows,
+                        .cols = shapes[i].cols };
+
+        check_norm_grad(s);
+        s.act = LT_F16;
+        if (op_has_f16())
+            check_norm_grad(s);
+        s.act = LT_F32;
+        if (s.cols < 1600)
+            check_norm_grad(s);
+    }
+}
+
 LT_TEST(norm_grad_may_write_over_its_inputs)
 {
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 16; i++) {
         norm_case s = { .kind = i & 1 ? LT_NORM_RMS : LT_NORM_LAYER,
                         .act = i & 2 ? LT_BF16 : LT_F32,
                         .grad = LT_F32,
                         .bias = true,
                         .col_sum = true,
                         .dresid = true,
+                        .aligned = i & 8,
                         .rows = 33,
                         .cols = 96,
                         .dx = i & 4 ? DX_IS_DRESID : DX_IS_DOUT };

@@ -1,5 +1,5 @@
 /* tests/device/test_ops_step.c - what ends a step: sums, norm and clipping, AdamW. */
-#include "op_case.h"
+#include "op_packs.h"
 
 static lt_step_state state_of(const op_tensor *t)
 {
@@ -34,18 +34,21 @@ LT_TEST(sum_losses_adds_to_the_state_in_double)
     }
 }
 
+/* The same numbers twice: where a device may load packs, and at an odd address. */
 static void check_sum_squares(lt_dtype dtype, int64_t n)
 {
     op_tensor *g, *sum[2];
     double want = 0;
 
     LT_CHECK_OK(op_begin());
-    g = op_new(dtype, 1, n, OP_IN);
+    g = op_new_strided(dtype, 2, n, 1 + n % 2, OP_IN);
+    for (int64_t i = 0; i < n; i++)
+        op_set(g->sent, 1, i, op_get(g->sent, 0, i));
     for (int i = 0; i < 2; i++)
         sum[i] = op_new(LT_F64, 1, 1, OP_OUT);
     op_send();
     for (int i = 0; i < 2; i++)
-        op.dev->ops->sum_squares(op.dev, sum[i]->dev.data, g->dev);
+        op.dev->ops->sum_squares(op.dev, sum[i]->dev.data, lt_rows(g->dev, i, 1));
     LT_CHECK_OK(op_receive());
     for (int64_t i = 0; i < n; i++)
         want += op_get(g->sent, 0, i) * op_get(g->sent, 0, i);
@@ -58,6 +61,9 @@ LT_TEST(sum_squares_is_a_sum_in_double_and_repeats)
     check_sum_squares(LT_F32, 1);
     check_sum_squares(LT_F32, 300007);
     check_sum_squares(LT_BF16, 4099);
+    check_sum_squares(LT_BF16, 5);
+    if (op_has_f16())
+        check_sum_squares(LT_F16, 4099);
 }
 
 LT_TEST(sum_squares_shows_what_is_not_finite_and_nothing_else)
@@ -167,11 +173,14 @@ static void adam_step(double *p, double *m, double *v, double g, const lt_step_s
     *p -= lr / (double)s->bias1 * *m / (sqrt(*v) / (double)s->bias2_sqrt + (double)run->eps);
 }
 
+/* Two vectors, one where a device may move packs and one at an odd address. */
 static void check_adamw(adam_case c)
 {
+    enum { ROWS = 2 };
     const lt_step_state state = {
         .lr = 0.01f, .clip = 0.25f, .bias1 = 0.271f, .bias2_sqrt = 0.377f, .skip = c.skip
     };
+    const int64_t gap = 1 + c.n % 2, n = ROWS * c.n; /* an odd stride */
     lt_adamw run = adam;
     op_tensor *p, *copy, *m, *v, *g, *device_state;
     double *want_p, *want_m, *want_v;
@@ -179,32 +188,39 @@ static void check_adamw(adam_case c)
     run.decoupled = c.decoupled;
     LT_CHECK_OK(op_begin());
     device_state = op_new_bytes(&state, sizeof state);
-    p = op_new(LT_F32, 1, c.n, OP_INOUT);
-    m = op_new(LT_F32, 1, c.n, OP_INOUT);
-    v = op_new(LT_F32, 1, c.n, OP_INOUT);
-    for (int64_t i = 0; i < c.n; i++) /* some at their first step, none with a moment near zero */
-        op_set(v->sent, 0, i, i % 7 == 0 ? 0 : 0.05 + fabs(op_get(v->sent, 0, i)));
-    for (int64_t i = 0; i < c.n; i += 7)
-        op_set(m->sent, 0, i, 0);
-    g = op_new(c.grad, 1, c.n, OP_IN);
-    copy = c.with_copy ? op_new(c.copy, 1, c.n, c.skip ? OP_IN : OP_OUT) : NULL;
+    p = op_new_strided(LT_F32, ROWS, c.n, gap, OP_INOUT);
+    m = op_new_strided(LT_F32, ROWS, c.n, gap, OP_INOUT);
+    v = op_new_strided(LT_F32, ROWS, c.n, gap, OP_INOUT);
+    for (int64_t i = 0; i < n; i++) { /* some at their first step, none with a moment near zero */
+        bool first = i % 7 == 0;
+        double var = op_get(v->sent, i / c.n, i % c.n), mean = op_get(m->sent, i / c.n, i % c.n);
+
+        op_set(v->sent, i / c.n, i % c.n, first ? 0 : 0.05 + fabs(var));
+        op_set(m->sent, i / c.n, i % c.n, first ? 0 : mean);
+    }
+    g = op_new_strided(c.grad, ROWS, c.n, gap, OP_IN);
+    copy = c.with_copy ? op_new_strided(c.copy, ROWS, c.n, gap, c.skip ? OP_IN : OP_OUT) : NULL;
     want_p = op_values(p->sent);
     want_m = op_values(m->sent);
     want_v = op_values(v->sent);
     op_send();
-    op.dev->ops->adamw(op.dev, p->dev, op_dev_or_absent(copy), m->dev, v->dev, g->dev,
-                       device_state->dev.data, &run);
+    for (int row = 0; row < ROWS; row++)
+        op.dev->ops->adamw(op.dev, lt_rows(p->dev, row, 1),
+                           copy ? lt_rows(copy->dev, row, 1) : lt_absent(), lt_rows(m->dev, row, 1),
+                           lt_rows(v->dev, row, 1), lt_rows(g->dev, row, 1), device_state->dev.data,
+                           &run);
     LT_CHECK_OK(op_receive());
-    for (int64_t i = 0; !c.skip && i < c.n; i++)
-        adam_step(&want_p[i], &want_m[i], &want_v[i], op_get(g->sent, 0, i), &state, &run);
+    for (int64_t i = 0; !c.skip && i < n; i++)
+        adam_step(&want_p[i], &want_m[i], &want_v[i], op_get(g->sent, i / c.n, i % c.n), &state,
+                  &run);
     LT_CHECK_NEAR(op_error(p, want_p), 0, c.skip ? 0 : 1e-6);
     LT_CHECK_NEAR(op_error(m, want_m), 0, c.skip ? 0 : 1e-6);
     LT_CHECK_NEAR(op_error(v, want_v), 0, c.skip ? 0 : 1e-6);
-    for (int64_t i = 0; copy && !c.skip && i < c.n; i++) {
+    for (int64_t i = 0; copy && !c.skip && i < n; i++) {
         char cast[8];
 
-        lt_convert(cast, c.copy, lt_at(p->now, 0, i), LT_F32, 1);
-        LT_CHECK(memcmp(cast, lt_at(copy->now, 0, i), lt_dtype_bytes(c.copy)) == 0);
+        lt_convert(cast, c.copy, lt_at(p->now, i / c.n, i % c.n), LT_F32, 1);
+        LT_CHECK(memcmp(cast, lt_at(copy->now, i / c.n, i % c.n), lt_dtype_bytes(c.copy)) == 0);
     }
 }
 
@@ -216,6 +232,9 @@ LT_TEST(adamw_makes_one_step)
                                  .with_copy = i & 4,
                                  .decoupled = i & 8,
                                  .n = 5003 });
+    if (op_has_f16())
+        check_adamw((adam_case){
+            .copy = LT_F16, .grad = LT_F16, .with_copy = true, .decoupled = true, .n = 2047 });
     check_adamw((adam_case){ .n = 1, .decoupled = true });
 }
 

@@ -8,11 +8,12 @@
 
 LT_MUST_USE lt_err bench_golden(int argc, char **argv);
 LT_MUST_USE lt_err bench_train(int argc, char **argv);
+LT_MUST_USE lt_err bench_ops(int argc, char **argv);
 
 /* Words of options; LT_EUSAGE names the option and what was expected. */
 LT_MUST_USE lt_err bench_parse_precision(lt_dtype *out, const char *word);
 LT_MUST_USE lt_err bench_parse_recompute(lt_recompute *out, const char *word);
 
-extern const lt_command bench_golden_command, bench_train_command;
+extern const lt_command bench_golden_command, bench_train_command, bench_ops_command;
 
 #endif

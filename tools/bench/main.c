@@ -11,7 +11,8 @@ static const lt_command command = {
     "SUBCOMMAND [options]",
     "measure correctness and speed",
     "golden DIR...  error of logits, loss, gradients and ten AdamW steps against a reference\n"
-    "train          time of whole training steps on random tokens, by class of operation\n\n"
+    "train          time of whole training steps on random tokens, by class of operation\n"
+    "ops            time of the operations that live on memory bandwidth\n\n"
     "lt-bench SUBCOMMAND --help tells more.",
     options,
 };
@@ -19,7 +20,7 @@ static const lt_command command = {
 static const struct {
     const char *name;
     lt_err (*run)(int argc, char **argv);
-} subcommands[] = { { "golden", bench_golden }, { "train", bench_train } };
+} subcommands[] = { { "golden", bench_golden }, { "train", bench_train }, { "ops", bench_ops } };
 
 static lt_err run(int argc, char **argv)
 {
@@ -33,7 +34,7 @@ static lt_err run(int argc, char **argv)
             return subcommands[i].run(argc - 1, argv + 1);
     LT_TRY(err = lt_options_parse(&command, argc, argv, &unused, &rest, &done));
     if (!done)
-        err = lt_fail(LT_EUSAGE, "expected a subcommand (golden, train), found %s%s%s",
+        err = lt_fail(LT_EUSAGE, "expected a subcommand (golden, train, ops), found %s%s%s",
                       rest.n ? "\"" : "", rest.n ? rest.items[0] : "nothing", rest.n ? "\"" : "");
 fail:
     lt_opt_list_release(&rest);

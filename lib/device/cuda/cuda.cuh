@@ -4,7 +4,8 @@
  * tensors into view<T> and launches on the compute stream; nothing waits for the device and nothing
  * allocates.  Kernels compute in fp32, load and store narrow types through load() and store(), and
  * never add floats atomically, so a run gives the same bits every time on the same kind of GPU.
- * Reductions over rows are cut into CUDA_REDUCE_PARTS parts that are then added in order.
+ * Sums over rows are cut into parts by shape alone, at most CUDA_REDUCE_PARTS, which are then added
+ * in order.
  * cuda_device.cu owns memory, streams, events and the stuck fault; cuda_table.cu the table. */
 #ifndef LT_DEVICE_CUDA_CUH
 #define LT_DEVICE_CUDA_CUH
@@ -21,13 +22,15 @@ typedef struct lt_cuda_dev {
     lt_dev base;
     int ordinal;
     cudaStream_t streams[LT_N_STREAMS];
-    const char *op;       /* the operation that was launched last */
-    const char *fault_op; /* the operation at which `fault` was seen */
-    cudaError_t fault;    /* the first one since the last sync */
+    struct lt_cuda_blas *blas; /* NULL: the matrix products are our own */
+    const char *op;            /* the operation that was launched last */
+    const char *fault_op;      /* the operation at which `fault` was seen */
+    cudaError_t fault;         /* the first one since the last sync */
+    struct cuda_dnn *dnn;      /* attention through cuDNN; NULL: never */
 } lt_cuda_dev;
 
 enum {
-    CUDA_REDUCE_PARTS = 64,    /* of a sum over rows; fixed, so the order of a sum is too */
+    CUDA_REDUCE_PARTS = 264,   /* most parts of a sum over rows; norm_grad's may have twice that */
     CUDA_SUM_BLOCKS = 1024,    /* most blocks of a sum of squares */
     CUDA_TABLE_ROWS = 1 << 18, /* least rows of an embedding table that scratch is planned for */
     CUDA_MAX_HEAD_DIM = 256,
@@ -44,7 +47,7 @@ void cuda_note(lt_dev *dev, cudaError_t err);
 /* The device's scratch, at least `bytes` long: less means that the plan did not know the shape. */
 void *cuda_scratch(lt_dev *dev, size_t bytes);
 
-static inline int64_t cuda_ceil_div(int64_t n, int64_t by)
+__host__ __device__ static inline int64_t cuda_ceil_div(int64_t n, int64_t by)
 {
     return (n + by - 1) / by;
 }
@@ -63,15 +66,18 @@ static inline bool cuda_same_shape(lt_tensor a, lt_tensor b)
     return a.rows == b.rows && a.cols == b.cols;
 }
 
-/* Runs the statement with T = the element type.  fp16 joins by one case here and in ops.h. */
+/* Runs the statement with T = the element type. */
 #define CUDA_BY_ACT(act_dtype, ...)                                                                \
     do {                                                                                           \
-        LT_BUG_ON((act_dtype) != LT_F32 && (act_dtype) != LT_BF16);                                \
+        LT_BUG_ON((act_dtype) != LT_F32 && (act_dtype) != LT_BF16 && (act_dtype) != LT_F16);       \
         if ((act_dtype) == LT_F32) {                                                               \
             using T = float;                                                                       \
             __VA_ARGS__;                                                                           \
-        } else {                                                                                   \
+        } else if ((act_dtype) == LT_BF16) {                                                       \
             using T = bf16;                                                                        \
+            __VA_ARGS__;                                                                           \
+        } else {                                                                                   \
+            using T = __half;                                                                      \
             __VA_ARGS__;                                                                           \
         }                                                                                          \
     } while (0)
@@ -188,8 +194,19 @@ __device__ inline float block_max(float x)
     return x;
 }
 
-/* out (+)= the CUDA_REDUCE_PARTS rows of parts (parts, out.cols), in order (cuda_col_sum.cu). */
-void cuda_add_parts(lt_tensor out, const float *parts, bool add, cudaStream_t stream);
+/* Partial sums of rows in scratch: out[i] (+)= sum over the n_parts rows of parts[i] (n_parts, cols),
+ * in a fixed order.  An absent out[i] is passed over.  Entry in cuda_col_sum.cu. */
+enum { CUDA_MAX_SUMS = 3 };
+
+typedef struct cuda_sums {
+    lt_tensor out[CUDA_MAX_SUMS]; /* (1, cols) each, any float type */
+    const float *parts[CUDA_MAX_SUMS];
+    int64_t cols;
+    int n_parts;
+    bool add;
+} cuda_sums;
+
+void cuda_add_parts(const cuda_sums *sums, cudaStream_t stream);
 
 /* ---- the table's entries */
 

@@ -10,17 +10,29 @@
 #define RSQRT_2_PI     0.3989422804014327f
 #define GELU_CUBIC     0.044715f
 
+/* 1 / (1 + exp(-x)) to a few units in the last place; 0 and 1 far out, NaN passes. */
+__device__ inline float sigmoid(float x)
+{
+    return __fdividef(1.0f, 1.0f + __expf(-x));
+}
+
+/* (1 + tanh(y)) / 2 = sigmoid(2 y), with y GELU's cubic */
+__device__ inline float gelu_gate(float x)
+{
+    return sigmoid(2.0f * SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
+}
+
 __device__ inline float act_value(float x, lt_act kind)
 {
     switch (kind) {
     case LT_ACT_GELU_TANH:
-        return 0.5f * x * (1.0f + tanhf(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x)));
+        return x * gelu_gate(x);
     case LT_ACT_GELU_ERF:
         return 0.5f * x * (1.0f + erff(x * SQRT_HALF));
     case LT_ACT_RELU:
         return x < 0.0f ? 0.0f : x; /* NaN passes */
     case LT_ACT_SILU:
-        return x / (1.0f + expf(-x));
+        return x * sigmoid(x);
     default:
         return x;
     }
@@ -28,10 +40,10 @@ __device__ inline float act_value(float x, lt_act kind)
 
 __device__ inline float gelu_tanh_slope(float x)
 {
-    float t = tanhf(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
-    float slope = SQRT_2_OVER_PI * (1.0f + 3.0f * GELU_CUBIC * x * x);
+    float gate = gelu_gate(x);
+    float slope = 2.0f * SQRT_2_OVER_PI * (1.0f + 3.0f * GELU_CUBIC * x * x);
 
-    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * slope;
+    return gate + x * gate * (1.0f - gate) * slope;
 }
 
 /* act'(x) */
@@ -47,7 +59,7 @@ __device__ inline float act_slope(float x, lt_act kind)
     case LT_ACT_RELU:
         return x > 0.0f ? 1.0f : 0.0f * x; /* NaN passes */
     case LT_ACT_SILU:
-        s = 1.0f / (1.0f + expf(-x));
+        s = sigmoid(x);
         return s * (1.0f + x * (1.0f - s));
     default:
         return 1.0f;

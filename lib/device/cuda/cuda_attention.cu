@@ -1,8 +1,10 @@
 /* device/cuda/cuda_attention.cu - attention with an online softmax: scores never leave the chip.
  *
  * A block owns TILE queries of one head and walks the keys that any of them may see.  m and l are
- * the running maximum and sum of a row; all 16 threads of the row hold the same values. */
+ * the running maximum and sum of a row; all 16 threads of the row hold the same values.  What cuDNN
+ * takes goes there instead (cuda_dnn.h); this is for all the rest. */
 #include "device/cuda/cuda_attention.cuh"
+#include "device/cuda/cuda_dnn.h"
 
 /* Shared memory: q and k-or-v tiles, and p. */
 template <int TILE, int HEAD> static constexpr size_t shared_bytes(void)
@@ -107,11 +109,33 @@ static void launch(lt_dev *dev, const lt_attention *f, cudaStream_t stream)
         <<<grid, ATTENTION_THREADS, bytes, stream>>>(attention_args_of<T>(f));
 }
 
+bool cuda_attention_by_dnn(lt_dev *dev, const lt_attention *f, const lt_attention_grad *g)
+{
+    lt_cuda_dev *d = (lt_cuda_dev *)dev;
+
+    switch (cuda_dnn_attention(d->dnn, f, g, dev->scratch, dev->scratch_bytes)) {
+    case CUDA_DNN_DONE:
+        return true;
+    case CUDA_DNN_LEFT:
+        return false;
+    case CUDA_DNN_REFUSED:
+        d->op = cuda_dnn_fault(d->dnn);
+        cuda_note(dev, cudaErrorNotSupported);
+        return true;
+    default:
+        d->op = cuda_dnn_fault(d->dnn);
+        cuda_note(dev, cudaErrorLaunchFailure);
+        return true;
+    }
+}
+
 void cuda_attention(lt_dev *dev, const lt_attention *a)
 {
     cudaStream_t stream = cuda_begin(dev, "attention");
 
     attention_check(a);
+    if (cuda_attention_by_dnn(dev, a, NULL))
+        return;
     CUDA_BY_ACT(a->q.dtype, if (a->head_dim <= 64) launch<T, 64, 64>(dev, a, stream);
                 else if (a->head_dim <= 128) launch<T, 32, 128>(dev, a, stream);
                 else launch<T, 32, 256>(dev, a, stream));

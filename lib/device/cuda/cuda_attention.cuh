@@ -62,6 +62,9 @@ static inline void attention_check(const lt_attention *a)
     LT_BUG_ON(a->lse.data && a->lse.rows != a->n_batch * a->n_head);
 }
 
+/* Has cuDNN done it, or failed, which is noted?  g NULL: the forward. */
+bool cuda_attention_by_dnn(lt_dev *dev, const lt_attention *f, const lt_attention_grad *g);
+
 /* May query t of sequence b see key s? */
 template <typename T>
 __device__ inline bool visible(const attention_args<T> &a, int64_t b, int64_t t, int64_t s)

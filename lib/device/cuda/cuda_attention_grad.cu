@@ -154,6 +154,8 @@ void cuda_attention_grad(lt_dev *dev, const lt_attention_grad *g)
     LT_BUG_ON(!cuda_same_shape(g->dq, f->q) || !cuda_same_shape(g->dk, f->k));
     LT_BUG_ON(!cuda_same_shape(g->dv, f->v) || g->dq.dtype != type);
     LT_BUG_ON(g->dk.dtype != type || g->dv.dtype != type);
+    if (cuda_attention_by_dnn(dev, f, g))
+        return;
     CUDA_BY_ACT(type, if (f->head_dim <= 64) launch<T, 64, 64>(dev, g, stream);
                 else if (f->head_dim <= 128) launch<T, 32, 128>(dev, g, stream);
                 else launch<T, 16, 256>(dev, g, stream));

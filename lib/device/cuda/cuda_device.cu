@@ -6,6 +6,8 @@
  * up later: then the operation named is the last one launched.  After such a fault every CUDA call
  * of the process fails; only a new process gets the GPU back. */
 #include "device/cuda/cuda.cuh"
+#include "device/cuda/cuda_blas.h"
+#include "device/cuda/cuda_dnn.h"
 #include "device/cuda/cuda_nvml.h"
 
 #include <stdio.h>
@@ -36,6 +38,11 @@ void cuda_note(lt_dev *dev, cudaError_t err)
         d->fault = err;
         d->fault_op = d->op;
     }
+}
+
+lt_cuda_blas *cuda_blas_of(lt_dev *dev)
+{
+    return cuda_of(dev)->blas;
 }
 
 void cuda_end(lt_dev *dev)
@@ -105,10 +112,20 @@ static void cuda_close(lt_dev *dev)
     lt_cuda_dev *d = cuda_of(dev);
 
     make_current(dev);
+    cuda_blas_close(d->blas);
+    cuda_dnn_free(d->dnn);
     for (int s = 0; s < LT_N_STREAMS; s++)
         if (d->streams[s])
             (void)cudaStreamDestroy(d->streams[s]);
     free(d);
+}
+
+static void open_blas(lt_cuda_dev *d, const lt_dev_options *options)
+{
+    cudaDeviceProp p;
+
+    if (cudaGetDeviceProperties(&p, d->ordinal) == cudaSuccess)
+        d->blas = cuda_blas_open(p.name, d->streams[LT_STREAM_COMPUTE], options);
 }
 
 static lt_err cuda_open(lt_dev **out, const lt_dev_options *options)
@@ -128,6 +145,8 @@ static lt_err cuda_open(lt_dev **out, const lt_dev_options *options)
     for (int s = 0; s < LT_N_STREAMS; s++)
         cuda_note(&d->base, cudaStreamCreateWithFlags(&d->streams[s], cudaStreamNonBlocking));
     LT_TRY(err = take_fault(&d->base));
+    LT_TRY(err = cuda_dnn_new(&d->dnn, options, d->streams[LT_STREAM_COMPUTE]));
+    open_blas(d, options);
     *out = &d->base;
     return LT_OK;
 fail:
@@ -139,6 +158,7 @@ fail:
 static void cuda_describe(lt_dev *dev, char *text, size_t size)
 {
     int driver = 0;
+    char blas[64];
     cudaDeviceProp p;
 
     if (cudaGetDeviceProperties(&p, cuda_of(dev)->ordinal) != cudaSuccess ||
@@ -146,8 +166,10 @@ static void cuda_describe(lt_dev *dev, char *text, size_t size)
         snprintf(text, size, "GPU %d", cuda_of(dev)->ordinal);
         return;
     }
-    snprintf(text, size, "%s, %d SMs, %zu GiB, sm_%d%d, CUDA %d.%d", p.name, p.multiProcessorCount,
-             p.totalGlobalMem >> 30, p.major, p.minor, driver / 1000, driver % 1000 / 10);
+    cuda_blas_describe(cuda_of(dev)->blas, blas, sizeof blas);
+    snprintf(text, size, "%s, %d SMs, %zu GiB, sm_%d%d, CUDA %d.%d, %s", p.name,
+             p.multiProcessorCount, p.totalGlobalMem >> 30, p.major, p.minor, driver / 1000,
+             driver % 1000 / 10, blas);
 }
 
 static void cuda_health(lt_dev *dev, lt_dev_health *out)
@@ -171,8 +193,9 @@ static lt_err cuda_plan(const lt_dev_need *need, size_t *scratch_bytes)
     int64_t packed = (need->n_head + 2 * need->n_kv_head) * need->head_dim;
     int64_t cols = max64(max64(3 * need->n_embd, 2 * need->n_inner), packed), bytes;
 
-    if (need->act != LT_F32 && need->act != LT_BF16)
-        return lt_fail(LT_ENOTSUP, "device: cuda: expected activations in fp32 or bf16, found %s",
+    if (need->act != LT_F32 && need->act != LT_BF16 && need->act != LT_F16)
+        return lt_fail(LT_ENOTSUP,
+                       "device: cuda: expected activations in fp32, bf16 or fp16, found %s",
                        lt_dtype_name(need->act));
     if (need->grad != LT_F32 && need->grad != need->act)
         return lt_fail(LT_ENOTSUP, "device: cuda: expected gradients in fp32 or %s, found %s",
@@ -189,7 +212,10 @@ static lt_err cuda_plan(const lt_dev_need *need, size_t *scratch_bytes)
     bytes = max64(bytes, need->n_batch * need->n_head * need->t_q * 4); /* attention_grad */
     bytes = max64(bytes, (max64(need->n_vocab, CUDA_TABLE_ROWS) + 1 + 3 * need->rows) * 4);
     bytes = max64(bytes, CUDA_SUM_BLOCKS * 8);
-    *scratch_bytes = (size_t)bytes;
+    bytes = max64(bytes, CUDA_BLAS_WORKSPACE_BYTES);
+    if (cuda_dnn_plan(need, scratch_bytes) != LT_OK)
+        return lt_fail_in("device: cuda");
+    *scratch_bytes = (size_t)max64(bytes, (int64_t)*scratch_bytes);
     return LT_OK;
 }
 
@@ -307,6 +333,8 @@ const lt_backend lt_backend_cuda = {
     .plan = cuda_plan,
     .describe = cuda_describe,
     .health = cuda_health,
+    .tuning_save = lt_cuda_gemm_algorithms,
+    .tuning_load = lt_cuda_gemm_load,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .copy = cuda_copy_bytes,

@@ -1,21 +1,41 @@
-/* device/cuda/cuda_embed.cu - token and position embeddings: one block a row.  An id outside its
- * table is a bug of the caller; the kernel traps, which faults the device as LT_BUG_ON would here. */
-#include "device/cuda/cuda.cuh"
+/* device/cuda/cuda_embed.cu - token and position embeddings: a warp a row.  An id outside its table
+ * is a bug of the caller; the kernel traps, which faults the device as LT_BUG_ON would here. */
+#include "device/cuda/cuda_pack.cuh"
 
-enum { THREADS = 256 };
+enum { WARPS = 8, THREADS = WARPS * WARP, UNROLL = 4 };
 
-template <typename T>
+template <typename T, int N>
 __global__ static void embed_kernel(view<T> out, const int32_t *ids, const int32_t *positions,
                                     view<T> wte, view<T> wpe)
 {
-    int64_t row = blockIdx.x, id = ids[row], position = positions ? positions[row] : 0;
+    int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP, id, position;
 
+    if (row >= out.rows)
+        return;
+    id = ids[row];
+    position = positions ? positions[row] : 0;
     if (id < 0 || id >= wte.rows || position < 0 || (positions && position >= wpe.rows))
         __trap();
-    for (int64_t c = threadIdx.x; c < out.cols; c += blockDim.x) {
-        float x = load(at(wte, id, c));
+    for (int64_t c = threadIdx.x % WARP * N; c < out.cols; c += UNROLL * WARP * N) {
+        pack<T, N> x[UNROLL], place[UNROLL];
 
-        store(at(out, row, c), positions ? x + load(at(wpe, position, c)) : x);
+#pragma unroll
+        for (int u = 0; u < UNROLL; u++) { /* all under way before the first is needed */
+            place[u] = {};
+            if (c + u * WARP * N < out.cols) {
+                x[u] = load_pack<N>(at(wte, id, c + u * WARP * N));
+                if (positions)
+                    place[u] = load_pack<N>(at(wpe, position, c + u * WARP * N));
+            }
+        }
+#pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                store(&x[u].v[i], load(&x[u].v[i]) + load(&place[u].v[i]));
+            if (c + u * WARP * N < out.cols)
+                store_pack(at(out, row, c + u * WARP * N), x[u]);
+        }
     }
 }
 
@@ -24,12 +44,19 @@ void cuda_embed(lt_dev *dev, lt_tensor out, lt_tensor ids, lt_tensor positions, 
 {
     cudaStream_t stream = cuda_begin(dev, "embed");
     const int32_t *places = wpe.data ? lt_i32(positions) : NULL;
+    unsigned grid = (unsigned)cuda_ceil_div(out.rows, WARPS);
 
     LT_BUG_ON(ids.cols != out.rows || wte.cols != out.cols || wte.dtype != out.dtype);
     LT_BUG_ON(wpe.data && (wpe.cols != out.cols || wpe.dtype != out.dtype || !places));
     LT_BUG_ON(wpe.data && positions.cols != out.rows);
-    CUDA_BY_ACT(out.dtype, embed_kernel<T>
-                <<<(unsigned)out.rows, THREADS, 0, stream>>>(view_of<T>(out), lt_i32(ids), places,
-                                                             view_of<T>(wte), view_of<T>(wpe)));
+    CUDA_BY_ACT(out.dtype, {
+        constexpr int N = pack_size<T>();
+        view<T> o = view_of<T>(out), te = view_of<T>(wte), pe = view_of<T>(wpe);
+
+        if (cuda_packs(out, N) && cuda_packs(wte, N) && cuda_packs(wpe, N))
+            embed_kernel<T, N><<<grid, THREADS, 0, stream>>>(o, lt_i32(ids), places, te, pe);
+        else
+            embed_kernel<T, 1><<<grid, THREADS, 0, stream>>>(o, lt_i32(ids), places, te, pe);
+    });
     cuda_end(dev);
 }

@@ -1,10 +1,11 @@
 /* device/cuda/cuda_head_loss.cu - LM head and cross entropy, chunk by chunk of rows.
  *
  * A chunk's logits are made once and turned into dlogits in place; probabilities are never stored.
- * The matrix products are the table's own. */
-#include "device/cuda/cuda.cuh"
+ * The logits of a row are read once when shared memory can hold them, else a second time for the
+ * gradient.  The matrix products are the table's own. */
+#include "device/cuda/cuda_pack.cuh"
 
-enum { THREADS = 512 };
+enum { THREADS = 512, UNROLL = 4 };
 
 template <typename T> struct loss_args {
     view<T> logits; /* (rows of this chunk, V) */
@@ -14,52 +15,147 @@ template <typename T> struct loss_args {
     int64_t n_vocab;
 };
 
-/* One block a row.  The maximum and the sum of exp(x - maximum) are found in one walk: a thread
- * shrinks its sum when its own maximum grows, the block does so at the end. */
-template <typename T> __global__ static void loss_kernel(loss_args<T> a, bool grad)
+/* The largest of some numbers and the sum of exp(x - top) over them. */
+typedef struct soft_sum {
+    float top, sum;
+} soft_sum;
+
+template <int N> __device__ static inline void soft_add(soft_sum *s, const float *x)
 {
+    float top = s->top;
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        top = fmaxf(top, x[i]);
+    if (top == -INFINITY) /* nothing but overflow so far: exp(x - top) would be NaN */
+        return;
+    if (top > s->top)
+        s->sum *= __expf(s->top - top);
+    s->top = top;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        s->sum += __expf(x[i] - top);
+}
+
+/* One walk over the classes; `kept`, when present, gets a copy of what this thread read. */
+template <typename T, int N>
+__device__ static inline soft_sum walk(const T *x, T *kept, int64_t n_vocab)
+{
+    soft_sum s = { -INFINITY, 0 };
+    int64_t whole = n_vocab / N * N;
+
+    for (int64_t first = (int64_t)threadIdx.x * N; first < whole; first += UNROLL * THREADS * N) {
+        pack<T, N> p[UNROLL];
+
+#pragma unroll
+        for (int u = 0; u < UNROLL; u++) /* all under way before the first is needed */
+            if (first + u * THREADS * N < whole)
+                p[u] = load_pack<N>(x + first + u * THREADS * N);
+#pragma unroll
+        for (int u = 0; u < UNROLL; u++) {
+            float v[N];
+
+            if (first + u * THREADS * N >= whole)
+                break;
+            if (kept)
+                *(pack<T, N> *)(kept + first + u * THREADS * N) = p[u];
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                v[i] = load(&p[u].v[i]);
+            soft_add<N>(&s, v);
+        }
+    }
+    if (threadIdx.x < n_vocab - whole) { /* what does not fill a pack */
+        float v = load(x + whole + threadIdx.x);
+
+        soft_add<1>(&s, &v);
+    }
+    return s;
+}
+
+/* One block a row. */
+template <typename T, int N>
+__global__ static void __launch_bounds__(THREADS) loss_kernel(loss_args<T> a, bool grad, bool keep)
+{
+    extern __shared__ uint4 room[];
     int64_t row = blockIdx.x, target = a.targets[row], v = a.logits.cols;
-    T *x = at(a.logits, row, 0);
-    float own = -INFINITY, sum = 0, top, at_target;
+    T *x = at(a.logits, row, 0), *kept = keep ? (T *)room : NULL;
+    soft_sum s;
+    float top, sum, at_target, unit, scale;
 
     if (target >= a.n_vocab)
         __trap(); /* a bug of the caller, as in cuda_embed.cu */
     if (target < 0) {
+        const float zeros[N] = {};
+
         if (threadIdx.x == 0)
             a.losses[row] = 0;
-        for (int64_t c = threadIdx.x; grad && c < v; c += blockDim.x)
-            store(x + c, 0.0f);
+        for (int64_t c = threadIdx.x * N; grad && c < v; c += THREADS * N)
+            store_pack(x + c, pack_of<T, N>(zeros));
         return;
     }
-    for (int64_t c = threadIdx.x; c < a.n_vocab; c += blockDim.x) {
-        float xc = load(x + c), higher = fmaxf(own, xc);
-
-        if (higher > own)
-            sum *= expf(own - higher);
-        own = higher;
-        sum += expf(xc - own);
-    }
     at_target = load(x + target);
-    top = block_max(own);
-    sum = block_sum(own == -INFINITY ? 0.0f : sum * expf(own - top));
+    s = walk<T, N>(x, kept, a.n_vocab);
+    top = block_max(s.top);
+    sum = block_sum(s.top == -INFINITY ? 0.0f : s.sum * expf(s.top - top));
     if (threadIdx.x == 0)
         a.losses[row] = logf(sum) - (at_target - top);
     if (!grad)
         return;
-    for (int64_t c = threadIdx.x; c < v; c += blockDim.x) {
-        float p = c < a.n_vocab ? expf(load(x + c) - top) / sum : 0.0f;
+    unit = a.state->grad_scale;
+    scale = unit / sum;
+    for (int64_t c = (int64_t)threadIdx.x * N; c < v; c += THREADS * N) {
+        bool whole = c + N <= a.n_vocab;
+        pack<T, N> p = load_pack<N>(kept && whole ? kept + c : x + c);
+        float d[N];
 
-        store(x + c, (c == target ? p - 1.0f : p) * a.state->grad_scale);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            d[i] = c + i < a.n_vocab ? __expf(load(&p.v[i]) - top) * scale : 0.0f;
+            d[i] -= c + i == target ? unit : 0.0f;
+        }
+        store_pack(x + c, pack_of<T, N>(d));
     }
 }
 
-static void loss_rows(const lt_head_loss *h, lt_tensor logits, int64_t first, cudaStream_t stream)
+/* Most shared memory a block may ask for besides what the kernel has of its own. */
+template <typename T, int N> static size_t shared_room(lt_dev *dev)
+{
+    int most = 0;
+    cudaFuncAttributes own = {};
+
+    cuda_note(dev, cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                          ((lt_cuda_dev *)dev)->ordinal));
+    cuda_note(dev, cudaFuncGetAttributes(&own, loss_kernel<T, N>));
+    return (size_t)most > own.sharedSizeBytes ? (size_t)most - own.sharedSizeBytes : 0;
+}
+
+template <typename T, int N>
+static void launch(lt_dev *dev, const lt_head_loss *h, lt_tensor logits, int64_t first,
+                   cudaStream_t stream)
+{
+    size_t bytes = (size_t)cuda_ceil_div(logits.cols, N) * N * sizeof(T);
+    bool grad = h->dx.data != NULL, keep = grad && bytes <= shared_room<T, N>(dev);
+    loss_args<T> a = { view_of<T>(logits), lt_f32(h->losses) + first, lt_i32(h->targets) + first,
+                       h->state, h->n_vocab };
+
+    if (!keep)
+        bytes = 0;
+    cuda_note(dev, cudaFuncSetAttribute(loss_kernel<T, N>,
+                                        cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    loss_kernel<T, N><<<(unsigned)logits.rows, THREADS, bytes, stream>>>(a, grad, keep);
+}
+
+static void loss_rows(lt_dev *dev, const lt_head_loss *h, lt_tensor logits, int64_t first,
+                      cudaStream_t stream)
 {
     CUDA_BY_ACT(logits.dtype, {
-        loss_args<T> a = { view_of<T>(logits), lt_f32(h->losses) + first,
-                           lt_i32(h->targets) + first, h->state, h->n_vocab };
+        constexpr int N = pack_size<T>();
 
-        loss_kernel<T><<<(unsigned)logits.rows, THREADS, 0, stream>>>(a, h->dx.data != NULL);
+        if (cuda_packs(logits, N))
+            launch<T, N>(dev, h, logits, first, stream);
+        else
+            launch<T, 1>(dev, h, logits, first, stream);
     });
 }
 
@@ -99,7 +195,7 @@ void cuda_head_loss(lt_dev *dev, const lt_head_loss *h)
         head.trans_b = true;
         cuda_matmul(dev, &head);
         stream = cuda_begin(dev, "head_loss");
-        loss_rows(h, head.d, first, stream);
+        loss_rows(dev, h, head.d, first, stream);
         cuda_end(dev);
         if (h->dx.data)
             grads(dev, h, head.d, first);

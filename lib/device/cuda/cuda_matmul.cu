@@ -1,4 +1,6 @@
-/* device/cuda/cuda_matmul.cu - the matmul entry: checks, choice of kernel, column sums of D. */
+/* device/cuda/cuda_matmul.cu - the matmul entry: checks, then cuBLASLt where it can and our kernels
+ * where not; what ends a product that the library has made. */
+#include "device/cuda/cuda_blas.h"
 #include "device/cuda/cuda_matmul.cuh"
 
 static void check(const lt_matmul *m)
@@ -16,16 +18,30 @@ static void check(const lt_matmul *m)
     LT_BUG_ON(m->col_sum.data && m->epilogue != LT_EPI_DACT);
 }
 
+void cuda_matmul_end(lt_dev *dev, const lt_matmul *m, cuda_blas_form form)
+{
+    if (m->epilogue == LT_EPI_ACT && form == CUDA_BLAS_SPLIT)
+        cuda_act(dev, m->d, m->aux.data ? m->aux : m->d, m->act);
+    else if (m->epilogue == LT_EPI_DACT && form == CUDA_BLAS_SPLIT)
+        cuda_matmul_slope(dev, m);
+    else if (m->col_sum.data)
+        cuda_col_sum(dev, m->col_sum, m->d, m->add_col_sum);
+}
+
 void cuda_matmul(lt_dev *dev, const lt_matmul *m)
 {
     cudaStream_t stream = cuda_begin(dev, "matmul");
 
     check(m);
-    LT_BUG_ON(m->a.dtype != LT_F32 && m->a.dtype != LT_BF16);
+    LT_BUG_ON(m->a.dtype != LT_F32 && m->a.dtype != LT_BF16 && m->a.dtype != LT_F16);
+    if (cuda_blas_matmul(cuda_blas_of(dev), dev, m)) {
+        cuda_end(dev);
+        return;
+    }
     if (m->a.dtype == LT_F32)
         cuda_matmul_f32(m, stream);
     else
-        cuda_matmul_bf16(m, stream);
+        cuda_matmul_half(m, stream);
     cuda_end(dev);
     if (m->col_sum.data)
         cuda_col_sum(dev, m->col_sum, m->d, m->add_col_sum);

@@ -60,8 +60,10 @@ __device__ inline void matmul_finish(const matmul_args<T, D> &m, int64_t row, in
     store(at(m.d, row, col), x);
 }
 
-/* cuda_matmul_f32.cu, cuda_matmul_bf16.cu: everything but col_sum */
+/* cuda_matmul_f32.cu, cuda_matmul_half.cu: everything but col_sum */
 void cuda_matmul_f32(const lt_matmul *m, cudaStream_t stream);
-void cuda_matmul_bf16(const lt_matmul *m, cudaStream_t stream);
+void cuda_matmul_half(const lt_matmul *m, cudaStream_t stream);
+/* cuda_matmul_slope.cu: LT_EPI_DACT on m->d as a plain product has left it; d's type is aux's */
+void cuda_matmul_slope(lt_dev *dev, const lt_matmul *m);
 
 #endif

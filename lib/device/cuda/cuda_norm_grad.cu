@@ -3,26 +3,134 @@
  * With xh = (r - mean) rstd and g = dout w:
  *     dx = dresid + rstd (g - mean(g) - xh mean(g xh)),  RMSNorm has no mean(g)
  *     dweight (+)= column sums of dout xh,  dbias (+)= column sums of dout
- * The column sums come first, since dx may be written over dout. */
-#include "device/cuda/cuda.cuh"
+ *     col_sum (+)= column sums of dx as stored
+ * In the fast form a thread owns one pack of columns (cuda_pack.cuh) and a block walks rows with a
+ * fixed step: every operand is read once, the next row's while this one is worked on, and the
+ * column sums stay in registers until the block's last row.  cuda_add_parts adds the blocks' sums.
+ * Widths and addresses that do not allow it take two plain kernels. */
+#include "device/cuda/cuda_pack.cuh"
 
 enum { WARPS = 4, THREADS = WARPS * WARP };
-enum { COLS = 32, LANES = 8 }; /* a block of the column sums, as in cuda_col_sum.cu */
+enum { COLS = 32, LANES = 8, PLAIN_PARTS = 64 }; /* the plain column sums' blocks, rows in parts */
+enum { MAX_THREADS = 512, SM_THREADS = 448, SMS = 132 }; /* the fast form: see fast_grid */
 
 template <typename T> struct norm_grad_args {
     view<T> dx, dout, dresid, resid;
     const T *weight;
-    const float *mean, *rstd; /* mean NULL: RMSNorm */
+    const float *mean, *rstd;         /* mean NULL: RMSNorm */
+    float *dweight, *dbias, *col_sum; /* parts (gridDim.x, cols) of the sums */
 };
 
-/* One part of the rows for COLS columns: dweight's sums into parts[0], dbias's into parts[1]. */
-template <typename T>
-__global__ static void weight_parts_kernel(float *dweight, float *dbias, norm_grad_args<T> a)
+/* ---- one pass */
+
+/* A thread's share of one row. */
+template <typename T, int N> struct row_packs {
+    pack<T, N> dout, resid, dresid;
+    float mean, rstd;
+};
+
+template <typename T, int N>
+__device__ static inline row_packs<T, N> load_row(const norm_grad_args<T> &a, int64_t row,
+                                                  int64_t col)
+{
+    row_packs<T, N> r = {};
+
+    if (row >= a.dout.rows || col >= a.dout.cols)
+        return r;
+    r.dout = load_pack<N>(at(a.dout, row, col));
+    r.resid = load_pack<N>(at(a.resid, row, col));
+    if (a.dresid.data)
+        r.dresid = load_pack<N>(at(a.dresid, row, col));
+    r.mean = a.mean ? a.mean[row] : 0.0f;
+    r.rstd = a.rstd[row];
+    return r;
+}
+
+/* Sums x over the block.  One barrier: `parts` must not be the array of the call before. */
+__device__ static inline float2 block_sum_pair(float2 x, float2 *parts)
+{
+    float2 sum = { 0, 0 };
+
+    x.x = warp_sum(x.x);
+    x.y = warp_sum(x.y);
+    if (threadIdx.x % WARP == 0)
+        parts[threadIdx.x / WARP] = x;
+    __syncthreads();
+    for (int w = 0; w < blockDim.x / WARP; w++) {
+        sum.x += parts[w].x;
+        sum.y += parts[w].y;
+    }
+    return sum;
+}
+
+template <int N>
+__device__ static inline void store_sums(float *parts, const float *sums, int64_t cols, int64_t col)
+{
+    enum { FOUR = N < 4 ? N : 4 };
+
+    if (col < cols)
+#pragma unroll
+        for (int i = 0; i < N; i += FOUR)
+            store_pack(parts + blockIdx.x * cols + col + i, pack_of<float, FOUR>(sums + i));
+}
+
+template <typename T, int N>
+__global__ static void __launch_bounds__(MAX_THREADS) rows_kernel(norm_grad_args<T> a)
+{
+    __shared__ float2 parts[2][MAX_THREADS / WARP]; /* of even and of odd turns */
+    int64_t rows = a.dout.rows, cols = a.dout.cols, col = (int64_t)threadIdx.x * N;
+    float dweight[N] = {}, dbias[N] = {}, col_sum[N] = {}, w[N] = {};
+    row_packs<T, N> next = load_row<T, N>(a, blockIdx.x, col);
+    float per_col = 1.0f / (float)cols;
+    int odd = 0;
+
+    if (col < cols)
+        for (int i = 0; i < N; i++)
+            w[i] = load(a.weight + col + i);
+    for (int64_t row = blockIdx.x; row < rows; row += gridDim.x, odd ^= 1) {
+        row_packs<T, N> r = next;
+        float2 sum = { 0, 0 }; /* of g, of g xh */
+        float y[N];
+
+        next = load_row<T, N>(a, row + gridDim.x, col);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            float d = load(&r.dout.v[i]), xh = (load(&r.resid.v[i]) - r.mean) * r.rstd;
+
+            sum.x += d * w[i];
+            sum.y += d * w[i] * xh;
+            dweight[i] += d * xh;
+            dbias[i] += d;
+        }
+        sum = block_sum_pair(sum, parts[odd]);
+        sum.x = a.mean ? sum.x * per_col : 0.0f;
+        sum.y *= per_col;
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            float xh = (load(&r.resid.v[i]) - r.mean) * r.rstd;
+
+            y[i] = r.rstd * (load(&r.dout.v[i]) * w[i] - sum.x - xh * sum.y);
+            y[i] = rounded<T>(load(&r.dresid.v[i]) + y[i]);
+            col_sum[i] += y[i];
+        }
+        if (col < cols)
+            store_pack(at(a.dx, row, col), pack_of<T, N>(y));
+    }
+    store_sums<N>(a.dweight, dweight, cols, col);
+    if (a.dbias)
+        store_sums<N>(a.dbias, dbias, cols, col);
+    if (a.col_sum)
+        store_sums<N>(a.col_sum, col_sum, cols, col);
+}
+
+/* ---- two passes; the column sums come first, since dx may be written over dout */
+
+/* One part of the rows for COLS columns. */
+template <typename T> __global__ static void plain_sums_kernel(norm_grad_args<T> a)
 {
     __shared__ float lanes[2][LANES][COLS];
     int64_t col = (int64_t)blockIdx.x * COLS + threadIdx.x, part = blockIdx.y;
-    int64_t first = a.dout.rows * part / CUDA_REDUCE_PARTS;
-    int64_t last = a.dout.rows * (part + 1) / CUDA_REDUCE_PARTS;
+    int64_t first = a.dout.rows * part / gridDim.y, last = a.dout.rows * (part + 1) / gridDim.y;
     float sum_gx = 0, sum_g = 0;
 
     if (col < a.dout.cols)
@@ -41,12 +149,13 @@ __global__ static void weight_parts_kernel(float *dweight, float *dbias, norm_gr
         sum_gx += lanes[0][lane][threadIdx.x];
         sum_g += lanes[1][lane][threadIdx.x];
     }
-    dweight[part * a.dout.cols + col] = sum_gx;
-    dbias[part * a.dout.cols + col] = sum_g;
+    a.dweight[part * a.dout.cols + col] = sum_gx;
+    if (a.dbias)
+        a.dbias[part * a.dout.cols + col] = sum_g;
 }
 
 /* A warp a row.  A lane reads dout and dresid of an element before it writes dx there. */
-template <typename T> __global__ static void dx_kernel(norm_grad_args<T> a)
+template <typename T> __global__ static void plain_dx_kernel(norm_grad_args<T> a)
 {
     int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP, n = a.dout.cols;
     int lane = threadIdx.x % WARP;
@@ -73,11 +182,38 @@ template <typename T> __global__ static void dx_kernel(norm_grad_args<T> a)
     }
 }
 
-template <typename T>
-static void launch(const lt_norm_grad *n, float *dweight, float *dbias, cudaStream_t stream)
+/* ---- entry */
+
+/* Blocks of the fast form, and so parts of its sums: about SM_THREADS threads on each SM of an H100
+ * or H200, a constant, so that the bits are those of the shape alone.  At most what scratch has. */
+static int fast_grid(int64_t rows, int threads)
 {
+    int64_t n = SMS * (threads < SM_THREADS ? SM_THREADS / threads : 1);
+
+    if (n > 2 * CUDA_REDUCE_PARTS)
+        n = 2 * CUDA_REDUCE_PARTS;
+    return (int)(n < rows ? n : rows);
+}
+
+template <typename T> static bool packs_fit(const lt_norm_grad *n)
+{
+    constexpr int N = pack_size<T>();
+
+    return n->dout.cols <= MAX_THREADS * N && cuda_packs(n->dx, N) && cuda_packs(n->dout, N) &&
+           cuda_packs(n->dresid, N) && cuda_packs(n->resid, N);
+}
+
+/* Leaves in *sums what is to be added up; returns whether col_sum is among it. */
+template <typename T>
+static bool launch(lt_dev *dev, const lt_norm_grad *n, cuda_sums *sums, cudaStream_t stream)
+{
+    constexpr int N = pack_size<T>();
     int64_t rows = n->dout.rows, cols = n->dout.cols;
-    dim3 grid((unsigned)cuda_ceil_div(cols, COLS), CUDA_REDUCE_PARTS);
+    int threads = (int)cuda_ceil_div(cols, N * WARP) * WARP;
+    bool fast = packs_fit<T>(n);
+    int parts = fast ? fast_grid(rows, threads) : PLAIN_PARTS;
+    size_t room = CUDA_MAX_SUMS * (size_t)parts * (size_t)cols * sizeof(float);
+    float *scratch = (float *)cuda_scratch(dev, room);
     norm_grad_args<T> a = {
         .dx = view_of<T>(n->dx),
         .dout = view_of<T>(n->dout),
@@ -86,10 +222,25 @@ static void launch(const lt_norm_grad *n, float *dweight, float *dbias, cudaStre
         .weight = (const T *)n->weight.data,
         .mean = n->kind == LT_NORM_LAYER ? lt_f32(n->mean) : NULL,
         .rstd = lt_f32(n->rstd),
+        .dweight = scratch,
+        .dbias = n->dbias.data ? scratch + parts * cols : NULL,
+        .col_sum = n->col_sum.data ? scratch + 2 * parts * cols : NULL,
     };
 
-    weight_parts_kernel<T><<<grid, dim3(COLS, LANES), 0, stream>>>(dweight, dbias, a);
-    dx_kernel<T><<<(unsigned)cuda_ceil_div(rows, WARPS), THREADS, 0, stream>>>(a);
+    if (fast) {
+        rows_kernel<T, N><<<parts, threads, 0, stream>>>(a);
+    } else {
+        dim3 grid((unsigned)cuda_ceil_div(cols, COLS), (unsigned)parts);
+
+        plain_sums_kernel<T><<<grid, dim3(COLS, LANES), 0, stream>>>(a);
+        plain_dx_kernel<T><<<(unsigned)cuda_ceil_div(rows, WARPS), THREADS, 0, stream>>>(a);
+    }
+    *sums = { .out = { n->dweight, n->dbias, fast ? n->col_sum : lt_absent() },
+              .parts = { a.dweight, a.dbias, a.col_sum },
+              .cols = cols,
+              .n_parts = parts,
+              .add = n->add };
+    return fast;
 }
 
 static void check(const lt_norm_grad *n)
@@ -109,15 +260,13 @@ static void check(const lt_norm_grad *n)
 void cuda_norm_grad(lt_dev *dev, const lt_norm_grad *n)
 {
     cudaStream_t stream = cuda_begin(dev, "norm_grad");
-    size_t part = CUDA_REDUCE_PARTS * (size_t)n->dout.cols;
-    float *dweight = (float *)cuda_scratch(dev, 2 * part * sizeof(float)), *dbias = dweight + part;
+    bool has_col_sum = false;
+    cuda_sums sums;
 
     check(n);
-    CUDA_BY_ACT(n->dout.dtype, launch<T>(n, dweight, dbias, stream));
-    cuda_add_parts(n->dweight, dweight, n->add, stream);
-    if (n->dbias.data)
-        cuda_add_parts(n->dbias, dbias, n->add, stream);
+    CUDA_BY_ACT(n->dout.dtype, has_col_sum = launch<T>(dev, n, &sums, stream));
+    cuda_add_parts(&sums, stream);
     cuda_end(dev);
-    if (n->col_sum.data)
+    if (n->col_sum.data && !has_col_sum)
         cuda_col_sum(dev, n->col_sum, n->dx, n->add);
 }

@@ -1,19 +1,112 @@
 /* device/cuda/cuda_residual_norm.cu - resid = x + branch, out = norm(resid), in one kernel.
  *
- * A warp owns a row and walks it three times: sum, squares about the mean, output.  Each lane reads
- * back only what it wrote itself, and the row stays in L1.  The norm is that of resid as stored. */
-#include "device/cuda/cuda.cuh"
+ * A warp owns a row.  Where packs fit (cuda_pack.cuh) and the row is not too wide, it stays in
+ * registers between the sum, the squares about the mean and the output, so that each operand
+ * crosses the memory bus once.  Other rows are walked three times by the plain kernel, in which a
+ * lane reads back only what it wrote itself.  The norm is that of resid as stored. */
+#include "device/cuda/cuda_pack.cuh"
 
 enum { WARPS = 4, THREADS = WARPS * WARP };
 
 template <typename T> struct residual_norm_args {
     view<T> out, resid, x, branch;
     const T *weight, *bias;
-    float *mean, *rstd;
+    float *mean, *rstd; /* mean NULL: RMSNorm */
     float eps;
 };
 
-template <typename T> __global__ static void residual_norm_kernel(residual_norm_args<T> a)
+template <typename T>
+__device__ static void store_stats(const residual_norm_args<T> &a, int64_t row, float mean,
+                                   float rstd)
+{
+    if (threadIdx.x % WARP > 0)
+        return;
+    a.rstd[row] = rstd;
+    if (a.mean)
+        a.mean[row] = mean;
+}
+
+/* Packs lane, lane + WARP, ... of a row.  Lanes past its end keep zeros. */
+template <typename T, int N, int PACKS>
+__device__ static inline void load_row(pack<T, N> *r, view<T> v, int64_t row)
+{
+#pragma unroll
+    for (int i = 0; i < PACKS; i++) {
+        int64_t col = (threadIdx.x % WARP + i * WARP) * N;
+
+        r[i] = col < v.cols ? load_pack<N>(at(v, row, col)) : pack<T, N>{};
+    }
+}
+
+/* resid = x + branch for the packs in registers: from now on they are resid as stored. */
+template <typename T, int N, int PACKS>
+__device__ static inline void add_branch(pack<T, N> *r, const residual_norm_args<T> &a, int64_t row)
+{
+    pack<T, N> branch[PACKS];
+
+    load_row<T, N, PACKS>(branch, a.branch, row);
+#pragma unroll
+    for (int i = 0; i < PACKS; i++) {
+        int64_t col = (threadIdx.x % WARP + i * WARP) * N;
+
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            store(&r[i].v[j], load(&r[i].v[j]) + load(&branch[i].v[j]));
+        if (col < a.x.cols)
+            store_pack(at(a.resid, row, col), r[i]);
+    }
+}
+
+/* Rows of at most PACKS packs a lane. */
+template <typename T, int N, int PACKS>
+__global__ static void __launch_bounds__(THREADS) row_kernel(residual_norm_args<T> a)
+{
+    int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP, n = a.x.cols;
+    int lane = threadIdx.x % WARP;
+    float mean = 0, squares = 0, rstd;
+    pack<T, N> r[PACKS];
+
+    if (row >= a.x.rows)
+        return;
+    load_row<T, N, PACKS>(r, a.x, row);
+    if (a.branch.data)
+        add_branch<T, N, PACKS>(r, a, row);
+    if (a.mean) {
+#pragma unroll
+        for (int i = 0; i < PACKS * N; i++)
+            mean += load(&r[i / N].v[i % N]);
+        mean = warp_sum(mean) / (float)n;
+    }
+#pragma unroll
+    for (int i = 0; i < PACKS; i++)
+        if ((lane + i * WARP) * N < n)
+#pragma unroll
+            for (int j = 0; j < N; j++) {
+                float d = load(&r[i].v[j]) - mean;
+
+                squares += d * d;
+            }
+    rstd = 1.0f / sqrtf(warp_sum(squares) / (float)n + a.eps);
+#pragma unroll
+    for (int i = 0; i < PACKS; i++) {
+        int64_t col = (lane + i * WARP) * N;
+
+        if (col < n) {
+            pack<T, N> w = load_pack<N>(a.weight + col), b = {};
+            float y[N];
+
+            if (a.bias)
+                b = load_pack<N>(a.bias + col);
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                y[j] = (load(&r[i].v[j]) - mean) * rstd * load(&w.v[j]) + load(&b.v[j]);
+            store_pack(at(a.out, row, col), pack_of<T, N>(y));
+        }
+    }
+    store_stats(a, row, mean, rstd);
+}
+
+template <typename T> __global__ static void plain_kernel(residual_norm_args<T> a)
 {
     int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP, n = a.x.cols;
     int lane = threadIdx.x % WARP;
@@ -41,15 +134,16 @@ template <typename T> __global__ static void residual_norm_kernel(residual_norm_
 
         store(at(a.out, row, c), a.bias ? y + load(a.bias + c) : y);
     }
-    if (lane > 0)
-        return;
-    a.rstd[row] = rstd;
-    if (a.mean)
-        a.mean[row] = mean;
+    store_stats(a, row, mean, rstd);
 }
 
 template <typename T> static void launch(const lt_residual_norm *n, cudaStream_t stream)
 {
+    constexpr int N = pack_size<T>();
+    unsigned grid = (unsigned)cuda_ceil_div(n->x.rows, WARPS);
+    int64_t packs = cuda_ceil_div(n->x.cols, N * WARP); /* a lane's */
+    bool fits = cuda_packs(n->out, N) && cuda_packs(n->resid, N) && cuda_packs(n->x, N) &&
+                cuda_packs(n->branch, N) && cuda_packs(n->weight, N) && cuda_packs(n->bias, N);
     residual_norm_args<T> a = {
         .out = view_of<T>(n->out),
         .resid = view_of<T>(n->resid),
@@ -62,7 +156,14 @@ template <typename T> static void launch(const lt_residual_norm *n, cudaStream_t
         .eps = n->eps,
     };
 
-    residual_norm_kernel<T><<<(unsigned)cuda_ceil_div(n->x.rows, WARPS), THREADS, 0, stream>>>(a);
+    if (fits && packs <= 4)
+        row_kernel<T, N, 4><<<grid, THREADS, 0, stream>>>(a);
+    else if (fits && packs <= 8)
+        row_kernel<T, N, 8><<<grid, THREADS, 0, stream>>>(a);
+    else if (fits && packs <= 16)
+        row_kernel<T, N, 16><<<grid, THREADS, 0, stream>>>(a);
+    else
+        plain_kernel<T><<<grid, THREADS, 0, stream>>>(a);
 }
 
 void cuda_residual_norm(lt_dev *dev, const lt_residual_norm *n)

@@ -1,4 +1,4 @@
-/* device/cuda/cuda_matmul_bf16.cu - bf16 matrix product on the tensor cores, fp32 sums.
+/* device/cuda/cuda_matmul_half.cu - bf16 and fp16 matrix product on the tensor cores, fp32 sums.
  *
  * A block of 8 warps makes a TILE x TILE piece of D, DEPTH of k at a time; a warp makes 32 x 64 of
  * it from 16 x 16 x 16 products.  Tiles are read 16 bytes at a time where the matrix lies so that
@@ -21,12 +21,12 @@ static bool is_packed(lt_tensor t)
 }
 
 /* ROWS x COLS of m from (row, col) on; a row of the tile has COLS + PAD elements. */
-template <int ROWS, int COLS>
-__device__ static void load_tile(bf16 *tile, view<bf16> m, int64_t row, int64_t col, bool packed)
+template <int ROWS, int COLS, typename T>
+__device__ static void load_tile(T *tile, view<T> m, int64_t row, int64_t col, bool packed)
 {
     for (int i = threadIdx.x; i < ROWS * COLS / PACK; i += THREADS) {
         int r = i / (COLS / PACK), c = i % (COLS / PACK) * PACK;
-        bf16 *dst = tile + r * (COLS + PAD) + c;
+        T *dst = tile + r * (COLS + PAD) + c;
 
         if (packed && row + r < m.rows && col + c + PACK <= m.cols) {
             *(uint4 *)dst = *(const uint4 *)at(m, row + r, col + c);
@@ -35,15 +35,14 @@ __device__ static void load_tile(bf16 *tile, view<bf16> m, int64_t row, int64_t 
         for (int e = 0; e < PACK; e++) {
             bool inside = row + r < m.rows && col + c + e < m.cols;
 
-            dst[e] = inside ? *at(m, row + r, col + c + e) : __float2bfloat16_rn(0.0f);
+            dst[e] = inside ? *at(m, row + r, col + c + e) : T(0.0f);
         }
     }
 }
 
 /* The tile of an operand at outer index `outer` and depth k0; ALONG_K: stored (k, outer). */
-template <bool ALONG_K>
-__device__ static void load_operand(bf16 *tile, view<bf16> m, int64_t outer, int64_t k0,
-                                    bool packed)
+template <bool ALONG_K, typename T>
+__device__ static void load_operand(T *tile, view<T> m, int64_t outer, int64_t k0, bool packed)
 {
     if (ALONG_K)
         load_tile<DEPTH, TILE>(tile, m, k0, outer, packed);
@@ -52,8 +51,8 @@ __device__ static void load_operand(bf16 *tile, view<bf16> m, int64_t outer, int
 }
 
 /* Fragment whose outer index begins at i and whose depth begins at k. */
-template <bool ALONG_K, typename F>
-__device__ static void load_fragment(F &fragment, const bf16 *tile, int i, int k)
+template <bool ALONG_K, typename F, typename T>
+__device__ static void load_fragment(F &fragment, const T *tile, int i, int k)
 {
     if (ALONG_K)
         wmma::load_matrix_sync(fragment, tile + k * (TILE + PAD) + i, TILE + PAD);
@@ -77,13 +76,13 @@ template <> struct layout_b<true> {
 typedef wmma::fragment<wmma::accumulator, FRAG, FRAG, FRAG, float> sum_fragment;
 
 /* One DEPTH of products of a warp: rows from warp_row, columns from warp_col on of the block's tile. */
-template <bool TRANS_A, bool TRANS_B>
-__device__ static void multiply(sum_fragment acc[FRAGS_M][FRAGS_N], const bf16 *a, const bf16 *b,
+template <bool TRANS_A, bool TRANS_B, typename T>
+__device__ static void multiply(sum_fragment acc[FRAGS_M][FRAGS_N], const T *a, const T *b,
                                 int warp_row, int warp_col)
 {
-    wmma::fragment<wmma::matrix_a, FRAG, FRAG, FRAG, bf16, typename layout_a<TRANS_A>::type>
+    wmma::fragment<wmma::matrix_a, FRAG, FRAG, FRAG, T, typename layout_a<TRANS_A>::type>
         x[FRAGS_M];
-    wmma::fragment<wmma::matrix_b, FRAG, FRAG, FRAG, bf16, typename layout_b<!TRANS_B>::type>
+    wmma::fragment<wmma::matrix_b, FRAG, FRAG, FRAG, T, typename layout_b<!TRANS_B>::type>
         y[FRAGS_N];
 
 #pragma unroll
@@ -98,11 +97,11 @@ __device__ static void multiply(sum_fragment acc[FRAGS_M][FRAGS_N], const bf16 *
     }
 }
 
-template <bool TRANS_A, bool TRANS_B, typename D>
-__global__ __launch_bounds__(THREADS) static void gemm_kernel(matmul_args<bf16, D> m, bool packed_a,
+template <bool TRANS_A, bool TRANS_B, typename T, typename D>
+__global__ __launch_bounds__(THREADS) static void gemm_kernel(matmul_args<T, D> m, bool packed_a,
                                                               bool packed_b)
 {
-    __shared__ __align__(32) bf16 a[TILE_ELEMENTS], b[TILE_ELEMENTS]; /* wmma wants 32 bytes */
+    __shared__ __align__(32) T a[TILE_ELEMENTS], b[TILE_ELEMENTS]; /* wmma wants 32 bytes */
     __shared__ __align__(32) float stage[THREADS / WARP][FRAG * STAGE_LD];
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     int warp_row = warp % (TILE / WARP_ROWS) * WARP_ROWS;
@@ -135,26 +134,28 @@ __global__ __launch_bounds__(THREADS) static void gemm_kernel(matmul_args<bf16, 
         }
 }
 
-template <typename D> static void launch(const lt_matmul *m, cudaStream_t stream)
+template <typename T, typename D> static void launch(const lt_matmul *m, cudaStream_t stream)
 {
-    matmul_args<bf16, D> a = matmul_args_of<bf16, D>(m);
+    matmul_args<T, D> a = matmul_args_of<T, D>(m);
     dim3 grid((unsigned)cuda_ceil_div(a.d.rows, TILE), (unsigned)cuda_ceil_div(a.d.cols, TILE));
     bool pa = is_packed(m->a), pb = is_packed(m->b);
 
     if (m->trans_a && m->trans_b)
-        gemm_kernel<true, true, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
+        gemm_kernel<true, true, T, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
     else if (m->trans_a)
-        gemm_kernel<true, false, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
+        gemm_kernel<true, false, T, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
     else if (m->trans_b)
-        gemm_kernel<false, true, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
+        gemm_kernel<false, true, T, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
     else
-        gemm_kernel<false, false, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
+        gemm_kernel<false, false, T, D><<<grid, THREADS, 0, stream>>>(a, pa, pb);
 }
 
-void cuda_matmul_bf16(const lt_matmul *m, cudaStream_t stream)
+void cuda_matmul_half(const lt_matmul *m, cudaStream_t stream)
 {
-    if (m->d.dtype == LT_F32)
-        launch<float>(m, stream);
+    bool wide = m->d.dtype == LT_F32;
+
+    if (m->a.dtype == LT_BF16)
+        wide ? launch<bf16, float>(m, stream) : launch<bf16, bf16>(m, stream);
     else
-        launch<bf16>(m, stream);
+        wide ? launch<__half, float>(m, stream) : launch<__half, __half>(m, stream);
 }
