@@ -32,7 +32,7 @@ typedef struct lt_model_shape {
     int64_t n_batch, seq; /* micro-batch B and T */
     lt_dtype act, grad;
     lt_recompute recompute;
-    int64_t chunk_rows; /* rows of logits that exist at once in the LM head; 0: choose */
+    int64_t chunk_rows; /* rows of logits that exist at once in the LM head; 0: all */
     int64_t generate_batch, generate_prompt, generate_total; /* 0: no generation */
     bool uses[LT_N_USES];
 } lt_model_shape;

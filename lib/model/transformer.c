@@ -251,14 +251,6 @@ static void record_use(lt_model *m, lt_use u)
     free(recorder);
 }
 
-/* Logits of one chunk should stay small beside the activations, large enough to keep a GEMM busy. */
-static int64_t choose_chunk(int64_t rows)
-{
-    enum { CHUNK = 512 };
-
-    return rows < CHUNK ? rows : CHUNK;
-}
-
 lt_err lt_model_new(lt_model **out, const lt_model_config *config, const lt_param_table *table,
                     const lt_model_shape *shape)
 {
@@ -274,8 +266,8 @@ lt_err lt_model_new(lt_model **out, const lt_model_config *config, const lt_para
     m->config = *config;
     m->table = table;
     m->shape = *shape;
-    if (m->shape.chunk_rows == 0)
-        m->shape.chunk_rows = choose_chunk(shape->n_batch * shape->seq);
+    if (m->shape.chunk_rows == 0) /* all at once */
+        m->shape.chunk_rows = shape->n_batch * shape->seq;
     index_roles(m);
     m->cache = lt_matrix((void *)64, shape->act,
                          2 * config->n_layer * shape->generate_batch * shape->generate_total,

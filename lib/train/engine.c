@@ -60,16 +60,27 @@ static int64_t rows_of_logits(const lt_model_shape *s)
     return all > last ? all : last;
 }
 
-static lt_err make_plans(const lt_engine_options *o, lt_param_table **table, lt_model **model,
-                         lt_zero_plan **plan)
+/* Logits that exist at once in the LM head: enough rows to keep the device's GEMM busy, and small
+ * beside the activations. */
+static int64_t chunk_rows(const lt_model_shape *s, const lt_backend *backend)
 {
+    int64_t most = backend == &lt_backend_cpu ? 512 : 8192, rows = s->n_batch * s->seq;
+
+    return s->chunk_rows ? s->chunk_rows : rows < most ? rows : most;
+}
+
+static lt_err make_plans(const lt_engine_options *o, const lt_backend *backend,
+                         lt_param_table **table, lt_model **model, lt_zero_plan **plan)
+{
+    lt_model_shape shape = o->shape;
     lt_zero_settings set = {
         .stage = o->stage, .world = 1, .compute = o->shape.act, .grad = o->shape.grad
     };
     lt_err err;
 
+    shape.chunk_rows = chunk_rows(&o->shape, backend);
     *table = lt_param_table_new(o->config);
-    LT_TRY(err = lt_model_new(model, o->config, *table, &o->shape));
+    LT_TRY(err = lt_model_new(model, o->config, *table, &shape));
     LT_TRY(err = lt_zero_plan_new(plan, *table, &set));
 fail:
     return err;
@@ -111,7 +122,7 @@ lt_err lt_engine_plan(lt_engine_bytes *out, const lt_engine_options *o)
 
     if (!backend)
         return lt_fail(LT_EUSAGE, "device: expected cpu or cuda, found \"%s\"", o->device);
-    LT_TRY(err = make_plans(o, &table, &model, &plan));
+    LT_TRY(err = make_plans(o, backend, &table, &model, &plan));
     LT_TRY(err = count_bytes(out, o, model, plan, backend));
 fail:
     lt_zero_plan_free(plan);
@@ -184,8 +195,8 @@ lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o)
     e->options.config = &e->config;
     e->access = (lt_unit_access){ access_param, access_grad, access_acquire, access_release,
                                   access_grads_done };
-    LT_TRY(err = make_plans(&e->options, &e->table, &e->model, &e->plan));
     LT_TRY(err = lt_dev_open(&e->dev, o->device, &o->dev));
+    LT_TRY(err = make_plans(&e->options, e->dev->backend, &e->table, &e->model, &e->plan));
     LT_TRY(err = count_bytes(&e->bytes, o, e->model, e->plan, e->dev->backend));
     need = lt_model_need(e->model);
     need.n_threads = o->dev.n_threads;
