@@ -20,9 +20,10 @@ template <typename T, int N, lt_act KIND> __global__ static void act_kernel(view
         for (int u = 0; u < UNROLL; u++) {
             float y[N];
 
+            unpack(y, in[u]);
 #pragma unroll
             for (int i = 0; i < N; i++)
-                y[i] = act_value(load(&in[u].v[i]), KIND);
+                y[i] = act_value(y[i], KIND);
             if (first + u * THREADS < n)
                 store_pack(at(out, row, (first + u * THREADS) * N), pack_of<T, N>(y));
         }

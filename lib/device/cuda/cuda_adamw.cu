@@ -55,18 +55,21 @@ __global__ static void __launch_bounds__(THREADS, 6) adamw_kernel(adamw_args<C, 
     if (i >= a.n || a.state->skip)
         return;
     if (i + N <= a.n) {
-        pack<float, N> p = load_pack<N>(a.p + i), m = load_pack<N>(a.m + i);
-        pack<float, N> v = load_pack<N>(a.v + i);
-        pack<G, N> g = load_pack<N>(a.g + i);
+        float p[N], m[N], v[N], g[N];
+
+        unpack(p, load_pack<N>(a.p + i));
+        unpack(m, load_pack<N>(a.m + i));
+        unpack(v, load_pack<N>(a.v + i));
+        unpack(g, load_pack<N>(a.g + i));
 
 #pragma unroll
         for (int j = 0; j < N; j++)
-            update(s, &p.v[j], &m.v[j], &v.v[j], load(&g.v[j]));
-        store_pack(a.p + i, p);
-        store_pack(a.m + i, m);
-        store_pack(a.v + i, v);
+            update(s, &p[j], &m[j], &v[j], g[j]);
+        store_pack(a.p + i, pack_of<float, N>(p));
+        store_pack(a.m + i, pack_of<float, N>(m));
+        store_pack(a.v + i, pack_of<float, N>(v));
         if (a.copy)
-            store_pack(a.copy + i, pack_of<C, N>(p.v));
+            store_pack(a.copy + i, pack_of<C, N>(p));
         return;
     }
     for (; i < a.n; i++) {

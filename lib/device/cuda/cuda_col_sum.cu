@@ -24,10 +24,14 @@ template <typename T, int N> __global__ static void col_parts_kernel(float *part
             v[u] =
                 row + u * LANES < last ? load_pack<N>(at(x, row + u * LANES, col)) : pack<T, N>{};
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++)
+        for (int u = 0; u < UNROLL; u++) {
+            float one[N];
+
+            unpack(one, v[u]);
 #pragma unroll
             for (int i = 0; i < N; i++)
-                sum[i] += load(&v[u].v[i]);
+                sum[i] += one[i];
+        }
     }
 #pragma unroll
     for (int i = 0; i < N; i++)

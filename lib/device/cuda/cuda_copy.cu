@@ -105,9 +105,7 @@ template <typename D, typename S> __global__ static void cast_kernel(view<D> dst
         for (int u = 0; u < UNROLL; u++) {
             float x[FOUR];
 
-#pragma unroll
-            for (int i = 0; i < FOUR; i++)
-                x[i] = load(&in[u].v[i]);
+            unpack(x, in[u]);
             if (first + u * THREADS < n)
                 store_pack(at(dst, row, (first + u * THREADS) * FOUR), pack_of<D, FOUR>(x));
         }

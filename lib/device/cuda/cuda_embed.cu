@@ -30,11 +30,15 @@ __global__ static void embed_kernel(view<T> out, const int32_t *ids, const int32
         }
 #pragma unroll
         for (int u = 0; u < UNROLL; u++) {
+            float a[N], b[N];
+
+            unpack(a, x[u]);
+            unpack(b, place[u]);
 #pragma unroll
             for (int i = 0; i < N; i++)
-                store(&x[u].v[i], load(&x[u].v[i]) + load(&place[u].v[i]));
+                a[i] += b[i];
             if (c + u * WARP * N < out.cols)
-                store_pack(at(out, row, c + u * WARP * N), x[u]);
+                store_pack(at(out, row, c + u * WARP * N), pack_of<T, N>(a));
         }
     }
 }

@@ -13,8 +13,8 @@
  * Scratch, int32: start (table rows + 1), slot, loose, sorted (rows of dout each). */
 #include "device/cuda/cuda_pack.cuh"
 
-enum { THREADS = 256, SCAN_THREADS = 1024, SCAN_ITEMS = 16 };
-enum { SUM_WARPS = 16, SUM_THREADS = SUM_WARPS * WARP, LARGE = 64, UNROLL = 4 };
+enum { THREADS = 64, SCAN_THREADS = 1024, SCAN_ITEMS = 16 };
+enum { SUM_WARPS = 16, SUM_THREADS = SUM_WARPS * WARP, LARGE = 32, UNROLL = 8 };
 
 typedef struct buckets {
     const int32_t *ids; /* (n_rows) */
@@ -33,56 +33,53 @@ __global__ static void count_kernel(buckets b)
     b.slot[row] = atomicAdd(&b.start[b.ids[row]], 1);
 }
 
-/* Sum of x over the threads of the block up to and including this one; SCAN_THREADS threads. */
-__device__ static int32_t block_scan(int32_t x)
+/* Sum of x over the lanes of the warp up to and including this one. */
+__device__ static inline int32_t warp_scan(int32_t x)
 {
-    __shared__ int32_t warps[SCAN_THREADS / WARP];
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-
     for (int step = 1; step < WARP; step *= 2) {
         int32_t left = __shfl_up_sync(0xffffffffu, x, step);
 
-        x += lane >= step ? left : 0;
+        x += threadIdx.x % WARP >= step ? left : 0;
     }
-    __syncthreads(); /* the previous call is done with warps */
-    if (lane == WARP - 1)
-        warps[warp] = x;
-    __syncthreads();
-    for (int w = 0; w < warp; w++)
-        x += warps[w];
     return x;
 }
 
-/* Counts become starts; start[n_buckets] = n_rows.  One block. */
-__global__ static void scan_kernel(buckets b)
+/* Counts become starts; start[n_buckets] = n_rows.  One block: in a round each warp takes SCAN_ITEMS
+ * times WARP neighbours, each lane every WARPth of them. */
+__global__ static void __launch_bounds__(SCAN_THREADS) scan_kernel(buckets b)
 {
-    __shared__ int32_t before; /* rows in the buckets of earlier rounds */
+    __shared__ int32_t warps[SCAN_THREADS / WARP]; /* a round's rows by warp */
+    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    int32_t before = 0; /* rows in the buckets of earlier rounds */
 
-    if (threadIdx.x == 0)
-        before = 0;
     for (int64_t first = 0; first < b.n_buckets; first += SCAN_THREADS * SCAN_ITEMS) {
-        int64_t id = first + threadIdx.x * SCAN_ITEMS;
-        int32_t count[SCAN_ITEMS], sum = 0, end, at;
+        int64_t id = first + warp * WARP * SCAN_ITEMS + lane;
+        int32_t start[SCAN_ITEMS], sum = 0, earlier = 0, round = 0;
 
 #pragma unroll
-        for (int i = 0; i < SCAN_ITEMS; i++) {
-            count[i] = id + i < b.n_buckets ? b.start[id + i] : 0;
-            sum += count[i];
-        }
-        end = block_scan(sum);
-        end += before; /* written before block_scan's barriers, by the round before */
-        at = end - sum;
+        for (int i = 0; i < SCAN_ITEMS; i++)
+            start[i] = id + i * WARP < b.n_buckets ? b.start[id + i * WARP] : 0;
 #pragma unroll
         for (int i = 0; i < SCAN_ITEMS; i++) {
-            if (id + i < b.n_buckets)
-                b.start[id + i] = at;
-            at += count[i];
+            int32_t end = sum + warp_scan(start[i]);
+
+            start[i] = end - start[i];
+            sum = __shfl_sync(0xffffffffu, end, WARP - 1);
         }
+        warps[warp] = sum;
         __syncthreads();
-        if (threadIdx.x == SCAN_THREADS - 1)
-            before = end;
+        for (int w = 0; w < SCAN_THREADS / WARP; w++) {
+            earlier += w < warp ? warps[w] : 0;
+            round += warps[w];
+        }
+#pragma unroll
+        for (int i = 0; i < SCAN_ITEMS; i++)
+            if (id + i * WARP < b.n_buckets)
+                b.start[id + i * WARP] = before + earlier + start[i];
+        before += round;
+        __syncthreads(); /* before warps is written again */
     }
-    if (threadIdx.x == SCAN_THREADS - 1)
+    if (threadIdx.x == 0)
         b.start[b.n_buckets] = before;
 }
 
@@ -127,10 +124,14 @@ __device__ static inline void add_rows(float *sum, view<T> dout, const buckets &
         for (int u = 0; u < UNROLL; u++) /* all under way before the first is needed */
             x[u] = row[u] < 0 ? pack<T, N>{} : load_pack<N>(at(dout, row[u], col));
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++)
+        for (int u = 0; u < UNROLL; u++) {
+            float one[N];
+
+            unpack(one, x[u]);
 #pragma unroll
             for (int j = 0; j < N; j++)
-                sum[j] += load(&x[u].v[j]);
+                sum[j] += one[j];
+        }
     }
 }
 
@@ -142,14 +143,13 @@ __device__ static inline void put_sum(G *out, const float *sum, bool add)
 
 #pragma unroll
     for (int j = 0; j < N; j += FOUR) {
-        float x[FOUR];
-        pack<G, FOUR> old = {};
+        float x[FOUR] = {};
 
         if (add)
-            old = load_pack<FOUR>(out + j);
+            unpack(x, load_pack<FOUR>(out + j));
 #pragma unroll
         for (int i = 0; i < FOUR; i++)
-            x[i] = load(&old.v[i]) + sum[j + i];
+            x[i] += sum[j + i];
         store_pack(out + j, pack_of<G, FOUR>(x));
     }
 }

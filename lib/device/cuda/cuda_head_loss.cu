@@ -15,9 +15,22 @@ template <typename T> struct loss_args {
     int64_t n_vocab;
 };
 
-/* The largest of some numbers and the sum of exp(x - top) over them. */
+/* Exponentials are powers of two: exp(x - top) = 2^(x LOG2_E - peak) with peak = top LOG2_E rounded.
+ * Whatever peak is, it cancels. */
+#define LOG2_E 1.4426950408889634f
+#define LN_2   0.6931471805599453f
+
+__device__ static inline float power_of_two(float x)
+{
+    float y;
+
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* The largest of some numbers, and the sum of 2^(x LOG2_E - peak) over them. */
 typedef struct soft_sum {
-    float top, sum;
+    float top, peak, sum;
 } soft_sum;
 
 template <int N> __device__ static inline void soft_add(soft_sum *s, const float *x)
@@ -29,19 +42,23 @@ template <int N> __device__ static inline void soft_add(soft_sum *s, const float
         top = fmaxf(top, x[i]);
     if (top == -INFINITY) /* nothing but overflow so far: exp(x - top) would be NaN */
         return;
-    if (top > s->top)
-        s->sum *= __expf(s->top - top);
-    s->top = top;
+    if (top > s->top) {
+        float peak = top * LOG2_E;
+
+        s->sum *= power_of_two(s->peak - peak);
+        s->peak = peak;
+        s->top = top;
+    }
 #pragma unroll
     for (int i = 0; i < N; i++)
-        s->sum += __expf(x[i] - top);
+        s->sum += power_of_two(x[i] * LOG2_E - s->peak);
 }
 
 /* One walk over the classes; `kept`, when present, gets a copy of what this thread read. */
 template <typename T, int N>
 __device__ static inline soft_sum walk(const T *x, T *kept, int64_t n_vocab)
 {
-    soft_sum s = { -INFINITY, 0 };
+    soft_sum s = { -INFINITY, -INFINITY, 0 };
     int64_t whole = n_vocab / N * N;
 
     for (int64_t first = (int64_t)threadIdx.x * N; first < whole; first += UNROLL * THREADS * N) {
@@ -59,9 +76,7 @@ __device__ static inline soft_sum walk(const T *x, T *kept, int64_t n_vocab)
                 break;
             if (kept)
                 *(pack<T, N> *)(kept + first + u * THREADS * N) = p[u];
-#pragma unroll
-            for (int i = 0; i < N; i++)
-                v[i] = load(&p[u].v[i]);
+            unpack(v, p[u]);
             soft_add<N>(&s, v);
         }
     }
@@ -75,13 +90,14 @@ __device__ static inline soft_sum walk(const T *x, T *kept, int64_t n_vocab)
 
 /* One block a row. */
 template <typename T, int N>
-__global__ static void __launch_bounds__(THREADS) loss_kernel(loss_args<T> a, bool grad, bool keep)
+__global__ static void __launch_bounds__(THREADS, 2)
+    loss_kernel(loss_args<T> a, bool grad, bool keep)
 {
     extern __shared__ uint4 room[];
     int64_t row = blockIdx.x, target = a.targets[row], v = a.logits.cols;
     T *x = at(a.logits, row, 0), *kept = keep ? (T *)room : NULL;
     soft_sum s;
-    float top, sum, at_target, unit, scale;
+    float peak, sum, at_target, unit, scale;
 
     if (target >= a.n_vocab)
         __trap(); /* a bug of the caller, as in cuda_embed.cu */
@@ -96,24 +112,29 @@ __global__ static void __launch_bounds__(THREADS) loss_kernel(loss_args<T> a, bo
     }
     at_target = load(x + target);
     s = walk<T, N>(x, kept, a.n_vocab);
-    top = block_max(s.top);
-    sum = block_sum(s.top == -INFINITY ? 0.0f : s.sum * expf(s.top - top));
+    peak = block_max(s.peak);
+    sum = block_sum(s.peak == -INFINITY ? 0.0f : s.sum * power_of_two(s.peak - peak));
     if (threadIdx.x == 0)
-        a.losses[row] = logf(sum) - (at_target - top);
+        a.losses[row] = logf(sum) - (at_target - peak * LN_2);
     if (!grad)
         return;
     unit = a.state->grad_scale;
     scale = unit / sum;
     for (int64_t c = (int64_t)threadIdx.x * N; c < v; c += THREADS * N) {
         bool whole = c + N <= a.n_vocab;
-        pack<T, N> p = load_pack<N>(kept && whole ? kept + c : x + c);
         float d[N];
 
+        unpack(d, kept && whole ? *(const pack<T, N> *)(kept + c) : load_pack<N>(x + c));
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            d[i] = c + i < a.n_vocab ? __expf(load(&p.v[i]) - top) * scale : 0.0f;
-            d[i] -= c + i == target ? unit : 0.0f;
-        }
+        for (int i = 0; i < N; i++)
+            d[i] = power_of_two(d[i] * LOG2_E - peak) * scale;
+        if (!whole)
+            for (int i = 0; i < N; i++)
+                d[i] = c + i < a.n_vocab ? d[i] : 0.0f;
+        if (target >= c && target < c + N)
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                d[i] -= c + i == target ? unit : 0.0f;
         store_pack(x + c, pack_of<T, N>(d));
     }
 }
@@ -141,8 +162,7 @@ static void launch(lt_dev *dev, const lt_head_loss *h, lt_tensor logits, int64_t
 
     if (!keep)
         bytes = 0;
-    cuda_note(dev, cudaFuncSetAttribute(loss_kernel<T, N>,
-                                        cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    cuda_note(dev, cuda_take_shared(loss_kernel<T, N>, (int)bytes));
     loss_kernel<T, N><<<(unsigned)logits.rows, THREADS, bytes, stream>>>(a, grad, keep);
 }
 

@@ -10,6 +10,9 @@
  * Widths and addresses that do not allow it take two plain kernels. */
 #include "device/cuda/cuda_pack.cuh"
 
+#include <cuda_pipeline_primitives.h>
+
+enum { ROWS = 2, DOUT = 0, RESID, DRESID, OPERANDS }; /* the fast form: rows of a turn */
 enum { WARPS = 4, THREADS = WARPS * WARP };
 enum { COLS = 32, LANES = 8, PLAIN_PARTS = 64 }; /* the plain column sums' blocks, rows in parts */
 enum { MAX_THREADS = 512, SM_THREADS = 448, SMS = 132 }; /* the fast form: see fast_grid */
@@ -23,44 +26,75 @@ template <typename T> struct norm_grad_args {
 
 /* ---- one pass */
 
-/* A thread's share of one row. */
-template <typename T, int N> struct row_packs {
-    pack<T, N> dout, resid, dresid;
-    float mean, rstd;
-};
-
+/* What a block reads waits in shared memory: two stages of ROWS rows of each operand, a pack a
+ * thread.  A thread reads only what it fetched itself, so nobody waits for anybody else's. */
 template <typename T, int N>
-__device__ static inline row_packs<T, N> load_row(const norm_grad_args<T> &a, int64_t row,
-                                                  int64_t col)
+__device__ static inline pack<T, N> *slot(int stage, int k, int operand)
 {
-    row_packs<T, N> r = {};
+    extern __shared__ uint4 room[];
 
-    if (row >= a.dout.rows || col >= a.dout.cols)
-        return r;
-    r.dout = load_pack<N>(at(a.dout, row, col));
-    r.resid = load_pack<N>(at(a.resid, row, col));
-    if (a.dresid.data)
-        r.dresid = load_pack<N>(at(a.dresid, row, col));
-    r.mean = a.mean ? a.mean[row] : 0.0f;
-    r.rstd = a.rstd[row];
-    return r;
+    return (pack<T, N> *)room + ((stage * ROWS + k) * OPERANDS + operand) * blockDim.x +
+           threadIdx.x;
 }
 
-/* Sums x over the block.  One barrier: `parts` must not be the array of the call before. */
-__device__ static inline float2 block_sum_pair(float2 x, float2 *parts)
+/* Starts to copy rows row, row + 1, ... to a stage; a row or an operand that is not there is zero. */
+template <typename T, int N>
+__device__ static inline void fetch(int stage, const norm_grad_args<T> &a, int64_t row, int64_t col)
 {
-    float2 sum = { 0, 0 };
+    const view<T> from[OPERANDS] = { a.dout, a.resid, a.dresid };
 
-    x.x = warp_sum(x.x);
-    x.y = warp_sum(x.y);
+#pragma unroll
+    for (int k = 0; k < ROWS; k++)
+#pragma unroll
+        for (int i = 0; i < OPERANDS; i++)
+            if (from[i].data && row + k < a.dout.rows && col < a.dout.cols)
+                __pipeline_memcpy_async(slot<T, N>(stage, k, i), at(from[i], row + k, col), 16);
+            else
+                *slot<T, N>(stage, k, i) = {};
+    __pipeline_commit();
+}
+
+/* Mean and rstd of a turn's rows; rows that do not exist have none, so that they add nothing. */
+typedef struct row_stats {
+    float mean[ROWS], rstd[ROWS];
+} row_stats;
+
+template <typename T>
+__device__ static inline row_stats load_stats(const norm_grad_args<T> &a, int64_t row)
+{
+    row_stats s = {};
+
+#pragma unroll
+    for (int k = 0; k < ROWS; k++)
+        if (row + k < a.dout.rows) {
+            s.mean[k] = a.mean ? a.mean[row + k] : 0.0f;
+            s.rstd[k] = a.rstd[row + k];
+        }
+    return s;
+}
+
+/* Sums of g and of g xh over the block, for each of ROWS rows; `parts` must not be the array of the
+ * call before. */
+__device__ static inline void block_sums(float (&sum)[2 * ROWS], float4 *parts)
+{
+    float4 x = { warp_sum(sum[0]), warp_sum(sum[1]), warp_sum(sum[2]), warp_sum(sum[3]) };
+
     if (threadIdx.x % WARP == 0)
         parts[threadIdx.x / WARP] = x;
     __syncthreads();
-    for (int w = 0; w < blockDim.x / WARP; w++) {
-        sum.x += parts[w].x;
-        sum.y += parts[w].y;
+    x = parts[0];
+    for (int w = 1; w < blockDim.x / WARP; w++) {
+        float4 y = parts[w];
+
+        x.x += y.x;
+        x.y += y.y;
+        x.z += y.z;
+        x.w += y.w;
     }
-    return sum;
+    sum[0] = x.x;
+    sum[1] = x.y;
+    sum[2] = x.z;
+    sum[3] = x.w;
 }
 
 template <int N>
@@ -77,44 +111,60 @@ __device__ static inline void store_sums(float *parts, const float *sums, int64_
 template <typename T, int N>
 __global__ static void __launch_bounds__(MAX_THREADS) rows_kernel(norm_grad_args<T> a)
 {
-    __shared__ float2 parts[2][MAX_THREADS / WARP]; /* of even and of odd turns */
-    int64_t rows = a.dout.rows, cols = a.dout.cols, col = (int64_t)threadIdx.x * N;
-    float dweight[N] = {}, dbias[N] = {}, col_sum[N] = {}, w[N] = {};
-    row_packs<T, N> next = load_row<T, N>(a, blockIdx.x, col);
-    float per_col = 1.0f / (float)cols;
-    int odd = 0;
+    __shared__ float4 parts[2][MAX_THREADS / WARP]; /* of even and of odd turns */
+    int64_t cols = a.dout.cols, col = (int64_t)threadIdx.x * N;
+    int64_t step = (int64_t)gridDim.x * ROWS, row = (int64_t)blockIdx.x * ROWS;
+    float dweight[N] = {}, dbias[N] = {}, col_sum[N] = {}, w[N] = {}, per_col = 1.0f / (float)cols;
+    row_stats next = load_stats(a, row);
 
+    fetch<T, N>(0, a, row, col);
+    fetch<T, N>(1, a, row + step, col);
     if (col < cols)
         for (int i = 0; i < N; i++)
             w[i] = load(a.weight + col + i);
-    for (int64_t row = blockIdx.x; row < rows; row += gridDim.x, odd ^= 1) {
-        row_packs<T, N> r = next;
-        float2 sum = { 0, 0 }; /* of g, of g xh */
-        float y[N];
+    for (int odd = 0; row < a.dout.rows; row += step, odd ^= 1) {
+        row_stats now = next;
+        float sum[2 * ROWS] = {}, d[ROWS][N], xh[ROWS][N];
+        pack<T, N> dresid[ROWS];
 
-        next = load_row<T, N>(a, row + gridDim.x, col);
+        next = load_stats(a, row + step);
+        __pipeline_wait_prior(1);
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            float d = load(&r.dout.v[i]), xh = (load(&r.resid.v[i]) - r.mean) * r.rstd;
-
-            sum.x += d * w[i];
-            sum.y += d * w[i] * xh;
-            dweight[i] += d * xh;
-            dbias[i] += d;
-        }
-        sum = block_sum_pair(sum, parts[odd]);
-        sum.x = a.mean ? sum.x * per_col : 0.0f;
-        sum.y *= per_col;
+        for (int k = 0; k < ROWS; k++) {
+            unpack(d[k], *slot<T, N>(odd, k, DOUT));
+            unpack(xh[k], *slot<T, N>(odd, k, RESID));
+            dresid[k] = *slot<T, N>(odd, k, DRESID);
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            float xh = (load(&r.resid.v[i]) - r.mean) * r.rstd;
+            for (int i = 0; i < N; i++) {
+                float g = d[k][i] * w[i];
 
-            y[i] = r.rstd * (load(&r.dout.v[i]) * w[i] - sum.x - xh * sum.y);
-            y[i] = rounded<T>(load(&r.dresid.v[i]) + y[i]);
-            col_sum[i] += y[i];
+                xh[k][i] = (xh[k][i] - now.mean[k]) * now.rstd[k];
+                dweight[i] += d[k][i] * xh[k][i];
+                dbias[i] += d[k][i];
+                sum[2 * k] += g;
+                sum[2 * k + 1] += g * xh[k][i];
+            }
         }
-        if (col < cols)
-            store_pack(at(a.dx, row, col), pack_of<T, N>(y));
+        block_sums(sum, parts[odd]);
+        fetch<T, N>(odd, a, row + 2 * step, col);
+#pragma unroll
+        for (int k = 0; k < ROWS; k++) {
+            float y[N], mean_g = a.mean ? sum[2 * k] * per_col : 0.0f;
+            pack<T, N> dx;
+
+            unpack(y, dresid[k]);
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                y[i] +=
+                    now.rstd[k] * (d[k][i] * w[i] - mean_g - xh[k][i] * (sum[2 * k + 1] * per_col));
+            dx = pack_of<T, N>(y);
+            if (row + k < a.dout.rows && col < cols)
+                store_pack(at(a.dx, row + k, col), dx);
+            unpack(y, dx);
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                col_sum[i] += y[i];
+        }
     }
     store_sums<N>(a.dweight, dweight, cols, col);
     if (a.dbias)
@@ -192,7 +242,7 @@ static int fast_grid(int64_t rows, int threads)
 
     if (n > 2 * CUDA_REDUCE_PARTS)
         n = 2 * CUDA_REDUCE_PARTS;
-    return (int)(n < rows ? n : rows);
+    return (int)(n < rows ? n : rows); /* more than turns does no harm */
 }
 
 template <typename T> static bool packs_fit(const lt_norm_grad *n)
@@ -228,7 +278,10 @@ static bool launch(lt_dev *dev, const lt_norm_grad *n, cuda_sums *sums, cudaStre
     };
 
     if (fast) {
-        rows_kernel<T, N><<<parts, threads, 0, stream>>>(a);
+        int bytes = 2 * ROWS * OPERANDS * 16 * threads;
+
+        cuda_note(dev, cuda_take_shared(rows_kernel<T, N>, bytes));
+        rows_kernel<T, N><<<parts, threads, bytes, stream>>>(a);
     } else {
         dim3 grid((unsigned)cuda_ceil_div(cols, COLS), (unsigned)parts);
 

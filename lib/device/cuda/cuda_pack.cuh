@@ -22,9 +22,14 @@ template <> struct word_of<16> {
     typedef uint4 type;
 };
 
+/* Kernels read it through unpack() and make it by pack_of(): two elements a register at a time, which
+ * is half the instructions of one at a time. */
 template <typename T, int N> struct pack {
     typedef typename word_of<N * sizeof(T)>::type word;
-    alignas(word) T v[N];
+    union {
+        word bits;
+        T v[N];
+    };
 };
 
 template <int N, typename T> __device__ inline pack<T, N> load_pack(const T *p)
@@ -32,7 +37,7 @@ template <int N, typename T> __device__ inline pack<T, N> load_pack(const T *p)
     typedef typename pack<T, N>::word word;
     pack<T, N> x;
 
-    *(word *)&x = *(const word *)p;
+    x.bits = *(const word *)p;
     return x;
 }
 
@@ -41,17 +46,65 @@ template <typename T, int N> __device__ inline void store_pack(T *p, pack<T, N> 
 {
     typedef typename pack<T, N>::word word;
 
-    __stwb((word *)p, *(const word *)&x);
+    __stwb((word *)p, x.bits);
+}
+
+/* Two neighbours in a register, the first in the low half. */
+__device__ inline void unpack_two(float *x, uint32_t two, const bf16 *)
+{
+    x[0] = __uint_as_float(two << 16);
+    x[1] = __uint_as_float(two & 0xffff0000u);
+}
+
+__device__ inline void unpack_two(float *x, uint32_t two, const __half *)
+{
+    float2 f = __half22float2(*(const __half2 *)&two);
+
+    x[0] = f.x;
+    x[1] = f.y;
+}
+
+__device__ inline void pack_two(uint32_t *two, const float *x, const bf16 *)
+{
+    *(__nv_bfloat162 *)two = __floats2bfloat162_rn(x[0], x[1]);
+}
+
+__device__ inline void pack_two(uint32_t *two, const float *x, const __half *)
+{
+    *(__half2 *)two = __floats2half2_rn(x[0], x[1]);
+}
+
+template <typename T, int N> __device__ inline void unpack(float *x, const pack<T, N> &p)
+{
+    if constexpr (sizeof(T) == 2 && N > 1) {
+        const uint32_t *words = (const uint32_t *)&p.bits;
+
+#pragma unroll
+        for (int i = 0; i < N; i += 2)
+            unpack_two(x + i, words[i / 2], (const T *)NULL);
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            x[i] = load(&p.v[i]);
+    }
 }
 
 template <typename T, int N> __device__ inline pack<T, N> pack_of(const float *x)
 {
-    pack<T, N> y;
+    pack<T, N> p;
+
+    if constexpr (sizeof(T) == 2 && N > 1) {
+        uint32_t *words = (uint32_t *)&p.bits;
 
 #pragma unroll
-    for (int i = 0; i < N; i++)
-        store(&y.v[i], x[i]);
-    return y;
+        for (int i = 0; i < N; i += 2)
+            pack_two(words + i / 2, x + i, (const T *)NULL);
+    } else {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            store(&p.v[i], x[i]);
+    }
+    return p;
 }
 
 /* Elements of type T in 16 bytes. */
@@ -67,6 +120,17 @@ static inline bool cuda_packs(lt_tensor t, int n)
 
     return !t.data || ((uintptr_t)t.data % bytes == 0 && t.cols % n == 0 &&
                        (t.rows == 1 || t.stride % n == 0));
+}
+
+/* Lets a kernel's blocks have that much dynamic shared memory each, and as many at once as fit. */
+template <typename F> static inline cudaError_t cuda_take_shared(F kernel, int bytes)
+{
+    cudaError_t err =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+
+    return err ? err
+               : cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                      cudaSharedmemCarveoutMaxShared);
 }
 
 /* A matrix without gaps as one row, so that its width does not matter to elementwise work. */

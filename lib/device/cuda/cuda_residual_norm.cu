@@ -49,9 +49,16 @@ __device__ static inline void add_branch(pack<T, N> *r, const residual_norm_args
     for (int i = 0; i < PACKS; i++) {
         int64_t col = (threadIdx.x % WARP + i * WARP) * N;
 
+        float x[N], b[N];
+
+        if (i * WARP * N >= a.x.cols)
+            break; /* all lanes alike */
+        unpack(x, r[i]);
+        unpack(b, branch[i]);
 #pragma unroll
         for (int j = 0; j < N; j++)
-            store(&r[i].v[j], load(&r[i].v[j]) + load(&branch[i].v[j]));
+            x[j] += b[j];
+        r[i] = pack_of<T, N>(x);
         if (col < a.x.cols)
             store_pack(at(a.resid, row, col), r[i]);
     }
@@ -73,33 +80,45 @@ __global__ static void __launch_bounds__(THREADS) row_kernel(residual_norm_args<
         add_branch<T, N, PACKS>(r, a, row);
     if (a.mean) {
 #pragma unroll
-        for (int i = 0; i < PACKS * N; i++)
-            mean += load(&r[i / N].v[i % N]);
+        for (int i = 0; i < PACKS; i++) {
+            float x[N];
+
+            if (i * WARP * N >= n)
+                break; /* all lanes alike */
+            unpack(x, r[i]);
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                mean += x[j];
+        }
         mean = warp_sum(mean) / (float)n;
     }
 #pragma unroll
-    for (int i = 0; i < PACKS; i++)
+    for (int i = 0; i < PACKS; i++) {
+        float x[N];
+
+        unpack(x, r[i]);
         if ((lane + i * WARP) * N < n)
 #pragma unroll
-            for (int j = 0; j < N; j++) {
-                float d = load(&r[i].v[j]) - mean;
-
-                squares += d * d;
-            }
+            for (int j = 0; j < N; j++)
+                squares += (x[j] - mean) * (x[j] - mean);
+    }
     rstd = 1.0f / sqrtf(warp_sum(squares) / (float)n + a.eps);
 #pragma unroll
     for (int i = 0; i < PACKS; i++) {
         int64_t col = (lane + i * WARP) * N;
 
         if (col < n) {
-            pack<T, N> w = load_pack<N>(a.weight + col), b = {};
-            float y[N];
+            pack<T, N> bias = {};
+            float y[N], w[N], b[N];
 
             if (a.bias)
-                b = load_pack<N>(a.bias + col);
+                bias = load_pack<N>(a.bias + col);
+            unpack(w, load_pack<N>(a.weight + col));
+            unpack(b, bias);
+            unpack(y, r[i]);
 #pragma unroll
             for (int j = 0; j < N; j++)
-                y[j] = (load(&r[i].v[j]) - mean) * rstd * load(&w.v[j]) + load(&b.v[j]);
+                y[j] = (y[j] - mean) * rstd * w[j] + b[j];
             store_pack(at(a.out, row, col), pack_of<T, N>(y));
         }
     }

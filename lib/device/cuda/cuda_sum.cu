@@ -60,8 +60,14 @@ __global__ static void squares_kernel(double *parts, const T *g, int64_t n)
                 x[u] = ALIGNED ? load_pack<N>(g + i + u * step) : load_loose<N>(g + i + u * step);
         }
 #pragma unroll
-        for (int j = 0; j < UNROLL * N; j++)
-            sum += square(load(&x[j / N].v[j % N]));
+        for (int u = 0; u < UNROLL; u++) {
+            float one[N];
+
+            unpack(one, x[u]);
+#pragma unroll
+            for (int j = 0; j < N; j++)
+                sum += square(one[j]);
+        }
     }
     if (first < n - whole) /* what does not fill a pack */
         sum += square(load(g + whole + first));
