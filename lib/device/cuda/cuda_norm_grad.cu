@@ -4,9 +4,9 @@
  *     dx = dresid + rstd (g - mean(g) - xh mean(g xh)),  RMSNorm has no mean(g)
  *     dweight (+)= column sums of dout xh,  dbias (+)= column sums of dout
  *     col_sum (+)= column sums of dx as stored
- * In the fast form a thread owns one pack of columns (cuda_pack.cuh) and a block walks rows with a
- * fixed step: every operand is read once, the next row's while this one is worked on, and the
- * column sums stay in registers until the block's last row.  cuda_add_parts adds the blocks' sums.
+ * In the fast form a thread owns one pack of columns (cuda_pack.cuh) and a block walks the rows with
+ * a fixed step, ROWS a turn.  Every operand is read once, two turns ahead, into shared memory; the
+ * column sums stay in registers until the block's last turn, and cuda_add_parts adds the blocks'.
  * Widths and addresses that do not allow it take two plain kernels. */
 #include "device/cuda/cuda_pack.cuh"
 
