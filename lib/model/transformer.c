@@ -269,6 +269,7 @@ lt_err lt_model_new(lt_model **out, const lt_model_config *config, const lt_para
     if (m->shape.chunk_rows == 0) /* all at once */
         m->shape.chunk_rows = shape->n_batch * shape->seq;
     index_roles(m);
+    /* Until lt_model_bind a place that is neither absent nor any life's address (act_plan.c). */
     m->cache = lt_matrix((void *)64, shape->act,
                          2 * config->n_layer * shape->generate_batch * shape->generate_total,
                          config->n_kv_head * config->head_dim);
