@@ -2,6 +2,7 @@
  * instruction set level.  The kernels themselves are in device/cpu/, compiled once per level. */
 #include "base/mem.h"
 #include "device/cpu/cpu.h"
+#include "device/cpu_stream.h"
 
 #include <cblas.h>
 #include <cpuid.h>
@@ -67,6 +68,7 @@ static lt_err cpu_open(lt_dev **out, const lt_dev_options *options)
     dev->base.backend = &lt_backend_cpu;
     dev->base.ops = &choose_kernels()->ops;
     dev->base.pool = lt_pool_new(options->n_threads);
+    dev->comm = lt_cpu_stream_new();
     dev->has_avx512_bf16 = cpu_is_v4() && __builtin_cpu_supports("avx512bf16");
     dev->has_amx_bf16 = use_amx_bf16();
     *out = &dev->base;
@@ -75,6 +77,7 @@ static lt_err cpu_open(lt_dev **out, const lt_dev_options *options)
 
 static void cpu_close(lt_dev *dev)
 {
+    lt_cpu_stream_free(cpu_of(dev)->comm);
     lt_pool_free(dev->pool);
     free(dev);
 }
@@ -144,14 +147,10 @@ static void cpu_free(lt_dev *dev, lt_memory kind, void *data)
 
 static void cpu_copy_bytes(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes)
 {
-    (void)dev, (void)stream;
+    (void)dev;
+    LT_BUG_ON(stream == LT_STREAM_COMM);
     memcpy(dst, src, bytes);
 }
-
-/* Everything runs inline, so whatever an event could wait for is done. */
-struct lt_event {
-    char unused;
-};
 
 static lt_event *cpu_event_new(lt_dev *dev)
 {
@@ -165,26 +164,49 @@ static void cpu_event_free(lt_dev *dev, lt_event *event)
     free(event);
 }
 
+/* What an inline stream was given is done. */
 static void cpu_event_record(lt_dev *dev, lt_event *event, lt_stream stream)
 {
-    (void)dev, (void)event, (void)stream;
+    event->ticket = stream == LT_STREAM_COMM ? lt_cpu_stream_ticket(cpu_of(dev)->comm) : 0;
 }
 
+/* The communication stream runs in order itself, and what inline streams were given is done. */
 static void cpu_stream_wait(lt_dev *dev, lt_stream stream, lt_event *event)
 {
-    (void)dev, (void)event, (void)stream;
+    if (stream != LT_STREAM_COMM)
+        lt_cpu_stream_wait(cpu_of(dev)->comm, event->ticket);
 }
 
 static lt_err cpu_event_sync(lt_dev *dev, lt_event *event)
 {
-    (void)dev, (void)event;
+    lt_cpu_stream_wait(cpu_of(dev)->comm, event->ticket);
     return LT_OK;
 }
 
 static lt_err cpu_sync(lt_dev *dev)
 {
-    (void)dev;
+    lt_cpu_stream_wait(cpu_of(dev)->comm, lt_cpu_stream_ticket(cpu_of(dev)->comm));
     return LT_OK;
+}
+
+static void cpu_host_task(lt_dev *dev, lt_stream stream, void (*run)(void *context),
+                          const void *context, size_t bytes)
+{
+    char own[LT_HOST_TASK_BYTES];
+
+    LT_BUG_ON(bytes > sizeof own);
+    if (stream == LT_STREAM_COMM) {
+        lt_cpu_stream_put(cpu_of(dev)->comm, run, context, bytes);
+        return;
+    }
+    memcpy(own, context, bytes);
+    run(own);
+}
+
+static void *cpu_native_stream(lt_dev *dev, lt_stream stream)
+{
+    (void)dev, (void)stream;
+    return NULL;
 }
 
 const lt_backend lt_backend_cpu = {
@@ -203,4 +225,6 @@ const lt_backend lt_backend_cpu = {
     .stream_wait = cpu_stream_wait,
     .event_sync = cpu_event_sync,
     .sync = cpu_sync,
+    .host_task = cpu_host_task,
+    .native_stream = cpu_native_stream,
 };

@@ -2,7 +2,7 @@
  *
  * A backend embeds lt_dev as its first member.  Nothing allocates inside a step: arenas and scratch
  * are sized by the plan and taken before step 1.  Operations run on the compute stream; copies name
- * theirs; events order streams.  On the CPU every stream runs inline, so events cost nothing. */
+ * theirs; events order streams.  On the CPU every stream but LT_STREAM_COMM runs inline. */
 #ifndef LT_DEVICE_DEVICE_H
 #define LT_DEVICE_DEVICE_H
 
@@ -17,10 +17,13 @@ typedef enum lt_stream {
     LT_STREAM_COMPUTE,
     LT_STREAM_COPY_IN,
     LT_STREAM_COPY_OUT,
+    LT_STREAM_COMM, /* collectives; on a CPU a thread of its own that runs them in order */
     LT_N_STREAMS
 } lt_stream;
+enum { LT_HOST_TASK_BYTES = 192 };
 typedef enum lt_memory { LT_MEMORY_DEVICE, LT_MEMORY_PINNED } lt_memory;
 typedef struct lt_event lt_event;
+typedef struct lt_graph lt_graph;
 struct lt_buf; /* base/mem.h */
 typedef struct lt_backend lt_backend;
 
@@ -93,6 +96,23 @@ struct lt_backend {
     void (*stream_wait)(lt_dev *dev, lt_stream stream, lt_event *event);
     lt_err (*event_sync)(lt_dev *dev, lt_event *event); /* the host waits; returns a stuck fault */
     lt_err (*sync)(lt_dev *dev);                        /* everything done; returns a stuck fault */
+
+    /* Work of the host in a stream's order: at once on an inline stream, else by the stream's
+     * thread.  The context is copied, at most LT_HOST_TASK_BYTES.  NULL on a GPU. */
+    void (*host_task)(lt_dev *dev, lt_stream stream, void (*run)(void *context),
+                      const void *context, size_t bytes);
+    /* What a library that enqueues for itself needs (cudaStream_t); NULL on a CPU. */
+    void *(*native_stream)(lt_dev *dev, lt_stream stream);
+
+    /* Compute work between begin and end is recorded instead of run, then launched as often as
+     * wanted with the same addresses.  All four NULL where launches cost nothing. */
+    lt_err (*capture_begin)(lt_dev *dev);
+    lt_err (*capture_end)(lt_dev *dev, lt_graph **out);
+    void (*graph_launch)(lt_dev *dev, lt_graph *graph);
+    void (*graph_free)(lt_dev *dev, lt_graph *graph);
+    /* A named range of host time for a profiler's time line; NULL: nobody looks. */
+    void (*range_push)(lt_dev *dev, const char *name);
+    void (*range_pop)(lt_dev *dev);
 };
 
 extern const lt_backend lt_backend_cpu;

@@ -48,8 +48,17 @@ typedef struct lt_step_state {
     int64_t scale_step;       /* steps seen, skipped ones included */
     int64_t last_overflow;    /* scale_step of the last skipped one; -1: none */
     uint32_t scale_stuck;     /* 1: an overflow came at the smallest scale */
-    uint32_t reserved;
+
+    /* by find_nonfinite */
+    uint32_t first_bad; /* LT_NO_RANGE: none was looked for, or found here */
 } lt_step_state;
+
+/* A run of gradient elements that belong together (to one parameter). */
+typedef struct lt_range {
+    const void *data;
+    int64_t count;
+} lt_range;
+#define LT_NO_RANGE UINT32_MAX
 
 /* D = op(A) op(B) [+ C] [+ bias], then an optional epilogue.  op is the transpose when its flag is
  * set.  The three layouts of a linear layer y = x W^T with W (out, in):
@@ -201,10 +210,15 @@ typedef struct lt_ops {
     void (*sum_losses)(lt_dev *dev, lt_step_state *state, lt_tensor losses);
     /* *sum (one double, device memory) = sum of squares of the flat vector g (1, n) fp32 or act */
     void (*sum_squares)(lt_dev *dev, double *sum, lt_tensor g);
-    /* From n sums of squares: grad_norm, skip, clip (max_norm <= 0: no clipping), adam_t, bias1,
+    /* sums (n_ranks, n + 1): of each rank n sums of squares and, last, its loss_sum.  From them, in
+     * this order: loss_sum, grad_norm, skip, clip (max_norm <= 0: no clipping), adam_t, bias1,
      * bias2_sqrt of *state. */
-    void (*grad_norm_finish)(lt_dev *dev, lt_step_state *state, const double *sums, int n,
-                             float max_norm, const lt_adamw *run);
+    void (*grad_norm_finish)(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks,
+                             int n, float max_norm, const lt_adamw *run);
+    /* Only when state->skip: first_bad = the least i whose ranges[i] (device memory, elements of
+     * dtype) has one that is not finite.  Costs nothing in other steps. */
+    void (*find_nonfinite)(lt_dev *dev, lt_step_state *state, const lt_range *ranges, int n,
+                           lt_dtype dtype);
     /* After grad_norm_finish: moves loss_scale by state->skip. */
     void (*loss_scale_update)(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run);
     /* One AdamW step on flat vectors (1, n): p, m, v fp32, g fp32 or act (scaled by state->clip as

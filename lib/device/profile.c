@@ -116,10 +116,16 @@ static void timed_sum_squares(lt_dev *dev, double *sum, lt_tensor g)
     TIMED(LT_CLASS_OPTIMIZER, sum_squares(dev, sum, g));
 }
 
-static void timed_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,
-                                   float max_norm, const lt_adamw *run)
+static void timed_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums,
+                                   int n_ranks, int n, float max_norm, const lt_adamw *run)
 {
-    TIMED(LT_CLASS_OPTIMIZER, grad_norm_finish(dev, state, sums, n, max_norm, run));
+    TIMED(LT_CLASS_OPTIMIZER, grad_norm_finish(dev, state, sums, n_ranks, n, max_norm, run));
+}
+
+static void timed_find_nonfinite(lt_dev *dev, lt_step_state *state, const lt_range *ranges, int n,
+                                 lt_dtype dtype)
+{
+    TIMED(LT_CLASS_OPTIMIZER, find_nonfinite(dev, state, ranges, n, dtype));
 }
 
 static void timed_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v,
@@ -145,6 +151,7 @@ static const lt_ops timed_ops = { .zero = timed_zero,
                                   .sum_losses = timed_sum_losses,
                                   .sum_squares = timed_sum_squares,
                                   .grad_norm_finish = timed_grad_norm_finish,
+                                  .find_nonfinite = timed_find_nonfinite,
                                   .adamw = timed_adamw };
 
 void lt_profile_attach(lt_dev *dev, lt_profile *into)

@@ -22,12 +22,23 @@ LT_STEP_FN void lt_step_begin(lt_step_state *s)
     s->loss_sum = 0;
 }
 
-/* `sum`: of squares of all gradients, still scaled. */
-LT_STEP_FN void lt_step_finish_norm(lt_step_state *s, double sum, float max_norm, lt_adamw run)
+/* sums as lt_ops.grad_norm_finish has them: squares of gradients that are still scaled. */
+LT_STEP_FN void lt_step_finish_norm(lt_step_state *s, const double *sums, int n_ranks, int n,
+                                    float max_norm, lt_adamw run)
 {
-    double norm = sqrt(sum) * (double)s->inv_scale, t;
+    double sum = 0, loss = 0, norm, t;
 
+    for (int r = 0; r < n_ranks; r++) {
+        const double *row = sums + (int64_t)r * (n + 1);
+
+        for (int i = 0; i < n; i++)
+            sum += row[i];
+        loss += row[n];
+    }
+    norm = sqrt(sum) * (double)s->inv_scale;
+    s->loss_sum = loss;
     s->grad_norm = (float)norm;
+    s->first_bad = LT_NO_RANGE;
     s->skip = !isfinite(sum);
     if (s->skip) {
         s->n_skipped++;

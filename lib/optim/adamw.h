@@ -22,11 +22,12 @@ typedef struct lt_optim {
     lt_loss_scaling scaling;
 } lt_optim;
 
-/* sums[i] = sum of squares of slice i's gradient; sums is device memory for n doubles. */
-void lt_optim_norms(lt_dev *dev, const lt_optim_slice *slices, int n, double *sums);
-
-/* From all ranks' sums: norm, clip, skip, Adam's t; then AdamW on every slice. */
-void lt_optim_update(lt_dev *dev, const lt_optim *o, const lt_optim_slice *slices, int n,
-                     const double *sums, int n_sums, lt_step_state *state);
+/* From all ranks' sums, as lt_ops.grad_norm_finish has them: loss, norm, clip, skip, Adam's t, and
+ * where the loss scale goes next. */
+void lt_optim_decide(lt_dev *dev, const lt_optim *o, const double *sums, int n_ranks, int n,
+                     lt_step_state *state);
+/* AdamW on one slice, or nothing in a skipped step. */
+void lt_optim_update(lt_dev *dev, const lt_optim *o, const lt_optim_slice *slice,
+                     const lt_step_state *state);
 
 #endif

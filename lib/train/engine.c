@@ -104,7 +104,7 @@ static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o, const 
     if (!o->training)
         b->state.grads = b->state.moment1 = b->state.moment2 = 0;
     b->batch = rows * (2 * LT_TOKEN_ARRAYS * sizeof(int32_t) + sizeof(float)) +
-               sizeof(lt_step_state) + (uint64_t)plan->n_segments * sizeof(double) +
+               sizeof(lt_step_state) + (uint64_t)(plan->n_segments + 1) * sizeof(double) +
                (uint64_t)(rows_of_logits(&o->shape) * lt_engine_vocab(o->config)) * sizeof(float);
     b->total = b->state.params + b->state.grads + b->state.master + b->state.moment1 +
                b->state.moment2 + b->activations + b->kv_cache + b->batch + b->scratch;
@@ -160,7 +160,7 @@ static lt_err take_buffers(lt_engine *e)
     LT_TRY(err = take(e, LT_MEMORY_DEVICE, sizeof *e->state, &e->state));
     LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *e->mirror, &e->mirror));
     LT_TRY(err =
-               take(e, LT_MEMORY_DEVICE, (uint64_t)e->plan->n_segments * sizeof(double), &e->sums));
+               take(e, LT_MEMORY_DEVICE, (uint64_t)(e->plan->n_segments + 1) * sizeof(double), &e->sums));
     LT_TRY(err = take(e, LT_MEMORY_DEVICE,
                       (uint64_t)(e->logits_rows * lt_engine_vocab(&e->config)) * sizeof(float),
                       &e->logits));

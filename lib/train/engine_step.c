@@ -85,9 +85,12 @@ lt_err lt_engine_step(lt_engine *e, const lt_engine_batch *micro, int n_micro, i
         result->backward_ms += (lt_now() - e->forward_done) * 1e3;
     }
     start = lt_now();
-    lt_optim_norms(e->dev, e->slices, e->n_slices, e->sums);
-    lt_optim_update(e->dev, &e->options.optim, e->slices, e->n_slices, e->sums, e->n_slices,
-                    e->state);
+    for (int i = 0; i < e->n_slices; i++)
+        e->dev->ops->sum_squares(e->dev, &e->sums[i], e->slices[i].g);
+    lt_engine_copy(e, &e->sums[e->n_slices], &e->state->loss_sum, sizeof(double));
+    lt_optim_decide(e->dev, &e->options.optim, e->sums, 1, e->n_slices, e->state);
+    for (int i = 0; i < e->n_slices; i++)
+        lt_optim_update(e->dev, &e->options.optim, &e->slices[i], e->state);
     LT_TRY(err = lt_zero_publish(e->store));
     LT_TRY(err = lt_engine_fetch(e));
     result->optimizer_ms = (lt_now() - start) * 1e3;

@@ -93,12 +93,14 @@ static lt_step_state finished(lt_step_state state, double a, double b, float max
     op_tensor *t, *sums;
 
     t = op_new_bytes(&state, sizeof state);
-    sums = op_new(LT_F64, 1, 2, OP_IN);
+    sums = op_new(LT_F64, 1, 4, OP_IN); /* two ranks, one sum and one loss each */
     op_set(sums->sent, 0, 0, a);
-    op_set(sums->sent, 0, 1, b);
+    op_set(sums->sent, 0, 1, 0.25);
+    op_set(sums->sent, 0, 2, b);
+    op_set(sums->sent, 0, 3, 0.5);
     op_send();
-    op.dev->ops->grad_norm_finish(op.dev, t->dev.data, (const double *)sums->dev.data, 2, max_norm,
-                                  &adam);
+    op.dev->ops->grad_norm_finish(op.dev, t->dev.data, (const double *)sums->dev.data, 2, 1,
+                                  max_norm, &adam);
     if (op_receive() != LT_OK)
         memset(t->now.data, 0xff, sizeof state);
     return state_of(t);
@@ -119,6 +121,8 @@ LT_TEST(grad_norm_finish_clips_and_counts)
     LT_CHECK_NEAR(s.bias1, 1 - pow((double)adam.beta1, 5), 1e-7);
     LT_CHECK_NEAR(s.bias2_sqrt, sqrt(1 - pow((double)adam.beta2, 5)), 1e-7);
     LT_CHECK_NEAR(s.lr, 3, 0);
+    LT_CHECK_NEAR(s.loss_sum, 0.75, 0);
+    LT_CHECK_INT(s.first_bad, LT_NO_RANGE);
 
     s = finished(before, 36, 64, 6);
     LT_CHECK_NEAR(s.clip, 0.5, 1e-7);
@@ -145,6 +149,39 @@ LT_TEST(grad_norm_finish_skips_what_is_not_finite)
         LT_CHECK_INT(s.n_skipped, 3);
         LT_CHECK_INT(s.adam_t, 4);
         LT_CHECK(!isfinite(s.grad_norm));
+    }
+}
+
+/* ---- find_nonfinite */
+
+/* Two ranges of one tensor: [0, 700) and [700, 1500). */
+static uint32_t first_bad_of(lt_dtype dtype, uint32_t skip, int64_t where, double value)
+{
+    const lt_step_state before = { .skip = skip, .first_bad = LT_NO_RANGE };
+    op_tensor *t = op_new_bytes(&before, sizeof before);
+    op_tensor *g = op_new(dtype, 1, 1500, OP_IN);
+    op_tensor *r;
+    lt_range ranges[2];
+
+    op_set(g->sent, 0, where, value);
+    ranges[0] = (lt_range){ lt_at(g->dev, 0, 0), 700 };
+    ranges[1] = (lt_range){ lt_at(g->dev, 0, 700), 800 };
+    r = op_new_bytes(ranges, sizeof ranges);
+    op_send();
+    op.dev->ops->find_nonfinite(op.dev, t->dev.data, r->dev.data, 2, dtype);
+    return op_receive() == LT_OK ? state_of(t).first_bad : 77;
+}
+
+LT_TEST(find_nonfinite_names_the_first_range)
+{
+    static const lt_dtype types[] = { LT_F32, LT_BF16, LT_F16 };
+
+    for (size_t i = 0; i < LT_COUNT(types); i++) {
+        LT_CHECK_OK(op_begin());
+        LT_CHECK_INT(first_bad_of(types[i], 1, 699, NAN), 0);
+        LT_CHECK_INT(first_bad_of(types[i], 1, 1499, INFINITY), 1);
+        LT_CHECK_INT(first_bad_of(types[i], 1, 3, 1), LT_NO_RANGE);
+        LT_CHECK_INT(first_bad_of(types[i], 0, 3, NAN), LT_NO_RANGE);
     }
 }
 

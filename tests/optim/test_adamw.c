@@ -87,7 +87,8 @@ static lt_err bench_open(bench **out)
     };
     LT_TRY(err = lt_dev_open(&b->dev, "cpu", &(lt_dev_options){ .n_threads = 2 }));
     LT_TRY(err = lt_dev_reserve(b->dev, &need));
-    LT_TRY(err = lt_dev_alloc(b->dev, LT_MEMORY_DEVICE, 2 * N_SLICES * sizeof *b->sums, &sums));
+    LT_TRY(err =
+               lt_dev_alloc(b->dev, LT_MEMORY_DEVICE, 2 * (N_SLICES + 1) * sizeof *b->sums, &sums));
     LT_TRY(err = lt_dev_alloc(b->dev, LT_MEMORY_DEVICE, sizeof *b->state, &state));
     b->sums = sums;
     b->state = state;
@@ -172,11 +173,24 @@ static void reference_step(bench *b, double lr)
     }
 }
 
+static void own_sums(bench *b)
+{
+    for (int i = 0; i < N_SLICES; i++)
+        b->dev->ops->sum_squares(b->dev, &b->sums[i], b->slices[i].g);
+}
+
+static void decide_and_update(bench *b, int n_ranks)
+{
+    lt_optim_decide(b->dev, &b->run, b->sums, n_ranks, N_SLICES, b->state);
+    for (int i = 0; i < N_SLICES; i++)
+        lt_optim_update(b->dev, &b->run, &b->slices[i], b->state);
+}
+
 static void device_step(bench *b, double lr)
 {
     b->state->lr = (float)lr;
-    lt_optim_norms(b->dev, b->slices, N_SLICES, b->sums);
-    lt_optim_update(b->dev, &b->run, b->slices, N_SLICES, b->sums, N_SLICES, b->state);
+    own_sums(b);
+    decide_and_update(b, 1);
 }
 
 /* Largest distance of the device's p from the reference; -1 if a copy is not the cast of p. */
@@ -337,13 +351,16 @@ LT_TEST(adamw_norm_spans_ranks)
     LT_CHECK_OK(bench_open(&b));
     set_gradients(b, 1);
     own = reference_norm(b);
-    lt_optim_norms(b->dev, b->slices, N_SLICES, b->sums);
+    own_sums(b);
     for (int i = 0; i < N_SLICES; i++)
-        b->sums[N_SLICES + i] = 3 * b->sums[i];
-    lt_optim_update(b->dev, &b->run, b->slices, N_SLICES, b->sums, 2 * N_SLICES, b->state);
+        b->sums[N_SLICES + 1 + i] = 3 * b->sums[i];
+    b->sums[N_SLICES] = 5;
+    b->sums[2 * N_SLICES + 1] = 7;
+    decide_and_update(b, 2);
     LT_CHECK_NEAR((double)b->state->grad_norm, 2 * own, 1e-5 * own);
-    b->sums[N_SLICES] = NAN;
-    lt_optim_update(b->dev, &b->run, b->slices, N_SLICES, b->sums, 2 * N_SLICES, b->state);
+    LT_CHECK_NEAR(b->state->loss_sum, 12, 0);
+    b->sums[N_SLICES + 1] = NAN;
+    decide_and_update(b, 2);
     LT_CHECK_INT(b->state->skip, 1);
     LT_CHECK_INT(b->state->adam_t, 1);
     bench_close(b);

@@ -12,8 +12,9 @@
 
 typedef struct lt_cpu_dev {
     lt_dev base;
-    bool has_avx512_bf16; /* vdpbf16ps */
-    bool has_amx_bf16;    /* tdpbf16ps, and the system's permission to use it */
+    bool has_avx512_bf16;       /* vdpbf16ps */
+    bool has_amx_bf16;          /* tdpbf16ps, and the system's permission to use it */
+    struct lt_cpu_stream *comm; /* LT_STREAM_COMM */
 } lt_cpu_dev;
 
 /* What one instruction set level exports. */
@@ -71,8 +72,10 @@ void cpu_step_begin(lt_dev *dev, lt_step_state *state);
 void cpu_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run);
 void cpu_sum_losses(lt_dev *dev, lt_step_state *state, lt_tensor losses);
 void cpu_sum_squares(lt_dev *dev, double *sum, lt_tensor g);
-void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,
+void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks, int n,
                           float max_norm, const lt_adamw *run);
+void cpu_find_nonfinite(lt_dev *dev, lt_step_state *state, const lt_range *ranges, int n,
+                        lt_dtype dtype);
 void cpu_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v, lt_tensor g,
                const lt_step_state *state, const lt_adamw *run);
 

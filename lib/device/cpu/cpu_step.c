@@ -64,15 +64,36 @@ void cpu_step_begin(lt_dev *dev, lt_step_state *state)
     lt_step_begin(state);
 }
 
-void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,
-                          float max_norm, const lt_adamw *run)
+void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks,
+                          int n, float max_norm, const lt_adamw *run)
 {
-    double sum = 0;
-
     (void)dev;
-    for (int i = 0; i < n; i++)
-        sum += sums[i];
-    lt_step_finish_norm(state, sum, max_norm, *run);
+    lt_step_finish_norm(state, sums, n_ranks, n, max_norm, *run);
+}
+
+static bool all_finite(lt_tensor v)
+{
+    enum { STEP = 1024 };
+    float buf[STEP];
+
+    for (int64_t at = 0; at < v.cols; at += STEP) {
+        int64_t n = v.cols - at < STEP ? v.cols - at : STEP;
+        const float *x = cpu_row_load(lt_block(v, 0, 1, at, n), 0, buf);
+
+        for (int64_t i = 0; i < n; i++)
+            if (!isfinite(x[i]))
+                return false;
+    }
+    return true;
+}
+
+void cpu_find_nonfinite(lt_dev *dev, lt_step_state *state, const lt_range *ranges, int n,
+                        lt_dtype dtype)
+{
+    (void)dev;
+    for (int i = 0; i < n && state->skip && state->first_bad == LT_NO_RANGE; i++)
+        if (!all_finite(lt_vector((void *)(uintptr_t)ranges[i].data, dtype, ranges[i].count)))
+            state->first_bad = (uint32_t)i;
 }
 
 void cpu_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run)

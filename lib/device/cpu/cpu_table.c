@@ -22,6 +22,7 @@ const lt_cpu_kernels LT_CPU_KERNELS = {
         .sum_losses = cpu_sum_losses,
         .sum_squares = cpu_sum_squares,
         .grad_norm_finish = cpu_grad_norm_finish,
+        .find_nonfinite = cpu_find_nonfinite,
         .loss_scale_update = cpu_loss_scale_update,
         .adamw = cpu_adamw,
     },

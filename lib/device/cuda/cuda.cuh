@@ -229,8 +229,10 @@ void cuda_step_begin(lt_dev *dev, lt_step_state *state);
 void cuda_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run);
 void cuda_sum_losses(lt_dev *dev, lt_step_state *state, lt_tensor losses);
 void cuda_sum_squares(lt_dev *dev, double *sum, lt_tensor g);
-void cuda_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n,
-                           float max_norm, const lt_adamw *run);
+void cuda_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks,
+                           int n, float max_norm, const lt_adamw *run);
+void cuda_find_nonfinite(lt_dev *dev, lt_step_state *state, const lt_range *ranges, int n,
+                         lt_dtype dtype);
 void cuda_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v, lt_tensor g,
                 const lt_step_state *state, const lt_adamw *run);
 extern const lt_ops cuda_ops;

@@ -326,6 +326,11 @@ static lt_err cuda_sync(lt_dev *dev)
     return take_fault(dev);
 }
 
+static void *cuda_native_stream(lt_dev *dev, lt_stream stream)
+{
+    return cuda_of(dev)->streams[stream];
+}
+
 const lt_backend lt_backend_cuda = {
     .name = "cuda",
     .open = cuda_open,
@@ -344,4 +349,12 @@ const lt_backend lt_backend_cuda = {
     .stream_wait = cuda_stream_wait,
     .event_sync = cuda_event_sync,
     .sync = cuda_sync,
+    .host_task = nullptr,
+    .native_stream = cuda_native_stream,
+    .capture_begin = nullptr,
+    .capture_end = nullptr,
+    .graph_launch = nullptr,
+    .graph_free = nullptr,
+    .range_push = nullptr,
+    .range_pop = nullptr,
 };

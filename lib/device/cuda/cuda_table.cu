@@ -18,6 +18,7 @@ const lt_ops cuda_ops = {
     .sum_losses = cuda_sum_losses,
     .sum_squares = cuda_sum_squares,
     .grad_norm_finish = cuda_grad_norm_finish,
+    .find_nonfinite = cuda_find_nonfinite,
     .loss_scale_update = cuda_loss_scale_update,
     .adamw = cuda_adamw,
 };
