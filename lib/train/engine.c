@@ -159,8 +159,8 @@ static lt_err take_buffers(lt_engine *e)
     LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)e->rows * sizeof(float), &e->losses));
     LT_TRY(err = take(e, LT_MEMORY_DEVICE, sizeof *e->state, &e->state));
     LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *e->mirror, &e->mirror));
-    LT_TRY(err =
-               take(e, LT_MEMORY_DEVICE, (uint64_t)(e->plan->n_segments + 1) * sizeof(double), &e->sums));
+    LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)(e->plan->n_segments + 1) * sizeof(double),
+                      &e->sums));
     LT_TRY(err = take(e, LT_MEMORY_DEVICE,
                       (uint64_t)(e->logits_rows * lt_engine_vocab(&e->config)) * sizeof(float),
                       &e->logits));

@@ -64,8 +64,8 @@ void cpu_step_begin(lt_dev *dev, lt_step_state *state)
     lt_step_begin(state);
 }
 
-void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks,
-                          int n, float max_norm, const lt_adamw *run)
+void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks, int n,
+                          float max_norm, const lt_adamw *run)
 {
     (void)dev;
     lt_step_finish_norm(state, sums, n_ranks, n, max_norm, *run);
