@@ -1,8 +1,15 @@
 /* zero/store.h - the buffers of a ZeRO plan on one device, and what moves between them.
  *
- * A step walks:  gather(unit) ... gradients written ... reduce(unit) -> owned gradient slices ->
- * the optimizer on every owned slice -> publish() -> gathered parameters.  With one rank the owned
- * slices are the flat buffers themselves, so gather and reduce move nothing. */
+ * A micro-step walks:  gather(unit) .. compute .. release(unit), and after a unit's gradients are
+ * written grads_done(unit); after the last micro-step of a step grads_finish(), the norm over the
+ * owned gradients, and the update:
+ *
+ *     for (lt_zero_update_begin(z); lt_zero_update_next(z, &tile);)
+ *         AdamW on tile
+ * after which every gathered parameter follows, in the background, in the order of the next use.
+ * Collectives run on LT_STREAM_COMM beside the computation; only gather waits.  Nothing waits on the
+ * host (with the exceptions of overlap: false and of a file tier).  Failures of collectives and
+ * tiers come out of lt_zero_check and of the blocking calls. */
 #ifndef LT_ZERO_STORE_H
 #define LT_ZERO_STORE_H
 
@@ -11,7 +18,36 @@
 
 typedef struct lt_zero_store lt_zero_store;
 
-/* What the optimizer updates in one call: flat vectors (1, n) of one segment's owned slice. */
+/* Borrows all four for its life. */
+LT_MUST_USE lt_err lt_zero_store_open(lt_zero_store **out, lt_dev *dev, lt_comm *comm,
+                                      const lt_zero_plan *plan, const lt_param_table *table);
+void lt_zero_store_close(lt_zero_store *z); /* NULL is fine */
+
+/* The units that a pass is going to gather, in order, so that they are fetched ahead; borrowed until
+ * the next call. */
+void lt_zero_pass_begin(lt_zero_store *z, const int *units, int n);
+void lt_zero_gather(lt_zero_store *z, int unit);
+void lt_zero_release(lt_zero_store *z, int unit);
+
+/* Gathered parameter (between gather and release) or gradient as it is written, (phys_rows, cols).
+ * The addresses are the same in every step. */
+lt_tensor lt_zero_param(lt_zero_store *z, int index);
+lt_tensor lt_zero_grad(lt_zero_store *z, int index);
+/* True when a micro-step writes gradients from nothing (stages 2 and 3 add them up themselves);
+ * false: micro-steps after the first add to what is there. */
+bool lt_zero_grads_fresh(const lt_zero_store *z);
+
+/* The last write of the micro-step to the unit's gradients is enqueued; last: of the step. */
+void lt_zero_grads_done(lt_zero_store *z, int unit, bool first, bool last);
+/* After the last grads_done of a step: compute waits for all reductions. */
+void lt_zero_grads_finish(lt_zero_store *z);
+/* The reduced gradients that this rank owns, one flat vector a trainable segment. */
+int lt_zero_n_owned_grads(const lt_zero_store *z);
+lt_tensor lt_zero_owned_grad(lt_zero_store *z, int i);
+/* Pieces of the owned gradients, in table order, to look into single tensors: a view of the piece. */
+lt_tensor lt_zero_owned_grad_piece(lt_zero_store *z, const lt_zero_piece *piece);
+
+/* What the optimizer updates in one call: flat vectors (1, n). */
 typedef struct lt_zero_slice {
     lt_tensor master, moment1, moment2; /* fp32 */
     lt_tensor grad;
@@ -19,38 +55,25 @@ typedef struct lt_zero_slice {
     bool decay;
 } lt_zero_slice;
 
-/* Borrows all four for its life.  training false: parameters only.  Refuses stages and world sizes
- * that are not built. */
-LT_MUST_USE lt_err lt_zero_store_open(lt_zero_store **out, lt_dev *dev, lt_comm *comm,
-                                      const lt_zero_plan *plan, const lt_param_table *table,
-                                      bool training);
-void lt_zero_store_close(lt_zero_store *z); /* NULL is fine */
+void lt_zero_update_begin(lt_zero_store *z);
+bool lt_zero_update_next(lt_zero_store *z, lt_zero_slice *out); /* ends the one before */
 
-/* Gathered parameter or full gradient as (phys_rows, cols); valid between gather and release. */
-lt_tensor lt_zero_param(lt_zero_store *z, int index);
-lt_tensor lt_zero_grad(lt_zero_store *z, int index);
+/* The first failure of a collective or a tier, without waiting. */
+LT_MUST_USE lt_err lt_zero_check(lt_zero_store *z);
+/* Everything has arrived: the device, the communication stream and the tiers are idle. */
+LT_MUST_USE lt_err lt_zero_sync(lt_zero_store *z);
 
-void lt_zero_gather(lt_zero_store *z, int unit);
-void lt_zero_release(lt_zero_store *z, int unit);
-LT_MUST_USE lt_err lt_zero_reduce(lt_zero_store *z,
-                                  int unit); /* after the last write of the step */
-
-int lt_zero_n_slices(const lt_zero_store *z); /* trainable ones only */
-lt_zero_slice lt_zero_slice_at(lt_zero_store *z, int i);
-
-/* After the optimizer: all gathered parameters follow the owned slices. */
-LT_MUST_USE lt_err lt_zero_publish(lt_zero_store *z);
-
-/* The owned buffers as host slices: `which` of element run `piece`, through pinned staging. */
+/* The owned buffers as host slices: `which` of element run `piece`; after lt_zero_sync. */
 typedef enum lt_zero_class { LT_ZERO_MASTER, LT_ZERO_MOMENT1, LT_ZERO_MOMENT2 } lt_zero_class;
 LT_MUST_USE lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                 float *dst);
 LT_MUST_USE lt_err lt_zero_write(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                  const float *src);
-/* The run where it is, when device memory is host memory; else NULL.  Valid until the next update. */
-const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which,
-                               const lt_zero_piece *piece);
-/* After writing masters: compute weights = cast of masters, everywhere. */
+/* The run where it is, when that is host memory and in one piece; else NULL.  Valid until the next
+ * update. */
+const float *lt_zero_host_view(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece);
+/* After writing pieces on all ranks: compute weights = cast of masters, everywhere, and what stage 0
+ * keeps of the others' slices. */
 LT_MUST_USE lt_err lt_zero_refresh(lt_zero_store *z);
 
 #endif

@@ -1,0 +1,57 @@
+/* zero/tier.h - records that live outside the device: pinned host memory, or a file.
+ *
+ * A tier holds n records of fixed sizes (a tile of master weights and moments; a unit's slice of
+ * parameters).  Records travel through staging slots in device memory, in the background:
+ *
+ *     fetch(record, slot)   tier -> slot, on LT_STREAM_COPY_IN, after the slot is free
+ *     wait(slot)            LT_STREAM_COMPUTE waits until the record is there; its device address
+ *     store(slot)           slot -> its record, on LT_STREAM_COPY_OUT, after what compute enqueued
+ *     drop(slot)            instead of store: the slot is free again, the record as it was
+ * so record i + 1 arrives and record i - 1 leaves while record i is computed on.  With a file, one
+ * thread reads and one writes; each record has its CRC-32C, checked when it is read.  The file is
+ * preallocated, unlinked when it is closed, and no part of any checkpoint. */
+#ifndef LT_ZERO_TIER_H
+#define LT_ZERO_TIER_H
+
+#include "device/device.h"
+
+typedef enum lt_tier_kind { LT_TIER_NONE, LT_TIER_HOST, LT_TIER_FILE } lt_tier_kind;
+
+typedef struct lt_tier lt_tier;
+
+typedef struct lt_tier_options {
+    lt_tier_kind kind; /* HOST or FILE */
+    bool pinned;       /* HOST: page-locked (else plain memory, slower); FILE: its staging */
+    const char *path;  /* FILE: an existing directory */
+    const char *label; /* for messages and the file name: "optimizer-00003" */
+    int n_slots;       /* staging slots */
+    int n_records;
+    const size_t *bytes; /* of each record; copied */
+} lt_tier_options;
+
+/* Bytes that open will take, by place: the arithmetic that open allocates by. */
+typedef struct lt_tier_bytes {
+    uint64_t device, host, file;
+} lt_tier_bytes;
+lt_tier_bytes lt_tier_plan(const lt_tier_options *o);
+
+/* Records start as zeros.  LT_EIO/LT_ENOMEM with path, bytes wanted and bytes there. */
+LT_MUST_USE lt_err lt_tier_open(lt_tier **out, lt_dev *dev, const lt_tier_options *o);
+void lt_tier_close(lt_tier *t); /* NULL is fine */
+
+/* Slots are used in any order; a slot holds one record from fetch to store or drop. */
+void lt_tier_fetch(lt_tier *t, int record, int slot);
+void *lt_tier_wait(lt_tier *t, int slot);
+void lt_tier_store(lt_tier *t, int slot);
+void lt_tier_drop(lt_tier *t, int slot);
+/* Everything stored has arrived (the host waits), and the first failure since the last call. */
+LT_MUST_USE lt_err lt_tier_flush(lt_tier *t);
+
+/* Part of a record <-> host memory, blocking, after a flush: checkpoints and first weights. */
+LT_MUST_USE lt_err lt_tier_read(lt_tier *t, int record, size_t offset, size_t bytes, void *dst);
+LT_MUST_USE lt_err lt_tier_write(lt_tier *t, int record, size_t offset, size_t bytes,
+                                 const void *src);
+/* HOST: the record's memory, readable after a flush; FILE: NULL. */
+void *lt_tier_host_view(lt_tier *t, int record);
+
+#endif
