@@ -89,6 +89,7 @@ typedef struct lt_config_training {
     int64_t sample_every_steps;       /* 0: never */
     lt_config_strings sample_prompts; /* none: one sample that starts from the end-of-text token */
     int64_t sample_max_tokens;
+    double max_wallclock;
     double sample_temperature; /* 0: greedy */
     int64_t sample_top_k;      /* 0: off */
     double sample_top_p;       /* 1: off */
@@ -178,6 +179,7 @@ typedef struct lt_config_checkpoint {
     int64_t every_steps;  /* 0: only at the end */
     double every_minutes; /* 0: off */
     int64_t keep_last;    /* 0: all */
+    bool async;
     char *resume;         /* "auto": the newest in dir if any; "never"; or a checkpoint folder */
 } lt_config_checkpoint;
 

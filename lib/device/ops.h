@@ -210,8 +210,8 @@ typedef struct lt_ops {
     void (*sum_losses)(lt_dev *dev, lt_step_state *state, lt_tensor losses);
     /* *sum (one double, device memory) = sum of squares of the flat vector g (1, n) fp32 or act */
     void (*sum_squares)(lt_dev *dev, double *sum, lt_tensor g);
-    /* sums (n_ranks, n + 1): of each rank n sums of squares and, last, its loss_sum.  From them, in
-     * this order: loss_sum, grad_norm, skip, clip (max_norm <= 0: no clipping), adam_t, bias1,
+    /* sums (n_ranks, n + 2): of each rank n sums of squares, its loss_sum, and a word that is the
+     * caller's own.  From them, in this order: loss_sum, grad_norm, skip, clip (max_norm <= 0: no clipping), adam_t, bias1,
      * bias2_sqrt of *state. */
     void (*grad_norm_finish)(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks,
                              int n, float max_norm, const lt_adamw *run);

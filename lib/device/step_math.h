@@ -29,7 +29,7 @@ LT_STEP_FN void lt_step_finish_norm(lt_step_state *s, const double *sums, int n_
     double sum = 0, loss = 0, norm, t;
 
     for (int r = 0; r < n_ranks; r++) {
-        const double *row = sums + (int64_t)r * (n + 1);
+        const double *row = sums + (int64_t)r * (n + 2);
 
         for (int i = 0; i < n; i++)
             sum += row[i];

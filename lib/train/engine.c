@@ -3,6 +3,7 @@
 #include "train/engine_parts.h"
 
 #include "base/clock.h"
+#include "train/ranks.h"
 
 #include <stdlib.h>
 
@@ -23,8 +24,18 @@ static lt_tensor access_grad(lt_unit_access *a, int index)
     return lt_zero_grad(engine_of(a)->store, index);
 }
 
+/* What a use acquires is learnt once: the order never changes. */
+static void learn(unit_sequence *s, int unit)
+{
+    if (s->known)
+        return;
+    LT_BUG_ON(s->n == s->room);
+    s->units[s->n++] = unit;
+}
+
 static void access_acquire(lt_unit_access *a, int unit)
 {
+    learn(engine_of(a)->pass, unit);
     lt_zero_gather(engine_of(a)->store, unit);
 }
 
@@ -39,8 +50,7 @@ static void access_grads_done(lt_unit_access *a, int unit)
 
     if (unit == e->table->n_units - 1)
         e->forward_done = lt_now();
-    if (e->last_micro && e->reduce_err == LT_OK)
-        e->reduce_err = lt_zero_reduce(e->store, unit);
+    lt_zero_grads_done(e->store, unit, e->first_micro, e->last_micro);
 }
 
 /* ---- life */
@@ -69,14 +79,23 @@ static int64_t chunk_rows(const lt_model_shape *s, const lt_backend *backend)
     return s->chunk_rows ? s->chunk_rows : rows < most ? rows : most;
 }
 
+static int world_of(const lt_engine_options *o)
+{
+    return o->world ? o->world : o->group ? o->group->world : 1;
+}
+
 static lt_err make_plans(const lt_engine_options *o, const lt_backend *backend,
                          lt_param_table **table, lt_model **model, lt_zero_plan **plan)
 {
     lt_model_shape shape = o->shape;
-    lt_zero_settings set = {
-        .stage = o->stage, .world = 1, .compute = o->shape.act, .grad = o->shape.grad
-    };
+    lt_zero_settings set = o->zero;
     lt_err err;
+
+    set.world = world_of(o);
+    set.rank = o->group ? o->group->rank : 0;
+    set.compute = o->shape.act;
+    set.grad = o->shape.grad;
+    set.training = o->training;
 
     shape.chunk_rows = chunk_rows(&o->shape, backend);
     *table = lt_param_table_new(o->config);
@@ -86,11 +105,35 @@ fail:
     return err;
 }
 
-static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o, const lt_model *model,
+/* A rank's row of sums: one a trainable segment, its loss, its word. */
+static int row_length(const lt_zero_plan *plan)
+{
+    int n = 2;
+
+    for (int s = 0; s < plan->n_segments; s++)
+        n += plan->segments[s].trainable;
+    return n;
+}
+
+static int count_trainable_pieces(const lt_zero_plan *plan, const lt_param_table *table)
+{
+    int n, found = 0;
+    lt_zero_piece *pieces = lt_zero_plan_pieces(plan, table, &n);
+
+    for (int i = 0; i < n && plan->set.training; i++)
+        found += table->params[pieces[i].param].trainable;
+    free(pieces);
+    return found;
+}
+
+static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o,
+                          const lt_param_table *table, const lt_model *model,
                           const lt_zero_plan *plan, const lt_backend *backend)
 {
     lt_dev_need need = lt_model_need(model);
     uint64_t rows = (uint64_t)largest_rows(&o->shape);
+    uint64_t n_rows = (uint64_t)row_length(plan) * (uint64_t)plan->set.world;
+    int n_pieces = count_trainable_pieces(plan, table);
     size_t scratch = 0;
     lt_err err;
 
@@ -101,13 +144,14 @@ static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o, const 
                             .activations = lt_model_arena_bytes(model),
                             .kv_cache = lt_model_cache_bytes(model),
                             .scratch = scratch };
-    if (!o->training)
-        b->state.grads = b->state.moment1 = b->state.moment2 = 0;
     b->batch = rows * (2 * LT_TOKEN_ARRAYS * sizeof(int32_t) + sizeof(float)) +
-               sizeof(lt_step_state) + (uint64_t)(plan->n_segments + 1) * sizeof(double) +
+               sizeof(lt_step_state) + n_rows * sizeof(double) +
+               (uint64_t)n_pieces * sizeof(lt_range) +
                (uint64_t)(rows_of_logits(&o->shape) * lt_engine_vocab(o->config)) * sizeof(float);
-    b->total = b->state.params + b->state.grads + b->state.master + b->state.moment1 +
-               b->state.moment2 + b->activations + b->kv_cache + b->batch + b->scratch;
+    b->total =
+        lt_zero_bytes_device(&b->state) + b->activations + b->kv_cache + b->batch + b->scratch;
+    b->host = b->state.host + rows * 2 * LT_TOKEN_ARRAYS * sizeof(int32_t) +
+              LT_STEPS_AHEAD * (2 * sizeof(lt_step_state) + (n_rows + 1) * sizeof(double));
 fail:
     return err;
 }
@@ -123,7 +167,7 @@ lt_err lt_engine_plan(lt_engine_bytes *out, const lt_engine_options *o)
     if (!backend)
         return lt_fail(LT_EUSAGE, "device: expected cpu or cuda, found \"%s\"", o->device);
     LT_TRY(err = make_plans(o, backend, &table, &model, &plan));
-    LT_TRY(err = count_bytes(out, o, model, plan, backend));
+    LT_TRY(err = count_bytes(out, o, table, model, plan, backend));
 fail:
     lt_zero_plan_free(plan);
     lt_model_free(model);
@@ -140,9 +184,12 @@ static lt_err take(lt_engine *e, lt_memory kind, uint64_t bytes, void *out)
 static lt_err take_buffers(lt_engine *e)
 {
     const lt_model_shape *s = &e->options.shape;
-    uint64_t token_bytes;
+    uint64_t token_bytes, row_bytes;
     lt_err err;
 
+    e->row_length = row_length(e->plan);
+    e->n_sums = e->row_length - 2;
+    row_bytes = (uint64_t)e->row_length * (uint64_t)e->group->world * sizeof(double);
     e->rows = largest_rows(s);
     e->logits_rows = rows_of_logits(s);
     token_bytes = (uint64_t)e->rows * LT_TOKEN_ARRAYS * sizeof(int32_t);
@@ -158,9 +205,24 @@ static lt_err take_buffers(lt_engine *e)
     }
     LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)e->rows * sizeof(float), &e->losses));
     LT_TRY(err = take(e, LT_MEMORY_DEVICE, sizeof *e->state, &e->state));
-    LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *e->mirror, &e->mirror));
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)(e->plan->n_segments + 1) * sizeof(double),
-                      &e->sums));
+    LT_TRY(err = take(e, LT_MEMORY_DEVICE, row_bytes, &e->sums));
+    for (int i = 0; i < LT_STEPS_AHEAD; i++) {
+        step_slot *t = &e->steps[i];
+
+        LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *t->begin, &t->begin));
+        LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *t->end, &t->end));
+        LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *t->row, &t->row));
+        LT_TRY(err = take(e, LT_MEMORY_PINNED, row_bytes, &t->rows));
+        t->done = e->dev->backend->event_new(e->dev);
+    }
+    e->sums_ready = e->dev->backend->event_new(e->dev);
+    e->sums_gathered = e->dev->backend->event_new(e->dev);
+    for (int u = 0; u < LT_N_USES; u++) {
+        e->sequences[u].room =
+            4 * e->table->n_units + 8; /* forward and backward, and the ends twice */
+        e->sequences[u].units = lt_new_array0((size_t)e->sequences[u].room, sizeof(int));
+    }
+    e->words = lt_new_array0((size_t)e->group->world, sizeof *e->words);
     LT_TRY(err = take(e, LT_MEMORY_DEVICE,
                       (uint64_t)(e->logits_rows * lt_engine_vocab(&e->config)) * sizeof(float),
                       &e->logits));
@@ -168,46 +230,81 @@ fail:
     return err;
 }
 
-static void make_slices(lt_engine *e)
+/* The owned gradients parameter by parameter, for the search for what is not finite. */
+static lt_err make_ranges(lt_engine *e)
 {
-    e->n_slices = lt_zero_n_slices(e->store);
-    e->slices = lt_new_array0((size_t)e->n_slices, sizeof *e->slices);
-    for (int i = 0; i < e->n_slices; i++) {
-        lt_zero_slice z = lt_zero_slice_at(e->store, i);
+    int n = 0;
+    lt_zero_piece *pieces = lt_zero_plan_pieces(e->plan, e->table, &n);
+    lt_range *ranges = lt_new_array0((size_t)n + 1, sizeof *ranges);
+    lt_err err = LT_OK;
 
-        e->slices[i] = (lt_optim_slice){ .p = z.master,
-                                         .copy = z.copy,
-                                         .m = z.moment1,
-                                         .v = z.moment2,
-                                         .g = z.grad,
-                                         .decay = z.decay };
+    e->range_params = lt_new_array0((size_t)n + 1, sizeof *e->range_params);
+    for (int i = 0; i < n; i++) {
+        lt_tensor g;
+
+        if (!e->table->params[pieces[i].param].trainable)
+            continue;
+        g = lt_zero_owned_grad_piece(e->store, &pieces[i]);
+        e->range_type = g.dtype;
+        e->range_params[e->n_ranges] = pieces[i].param;
+        ranges[e->n_ranges++] = (lt_range){ g.data, g.cols };
     }
+    LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)e->n_ranges * sizeof *ranges, &e->ranges));
+    lt_engine_copy(e, e->ranges, ranges, (size_t)e->n_ranges * sizeof *ranges);
+    err = lt_dev_sync(e->dev);
+fail:
+    free(ranges);
+    free(pieces);
+    return err;
+}
+
+/* What this rank can do for itself, before ranks do anything together. */
+static lt_err open_own(lt_engine *e, const lt_engine_options *o)
+{
+    lt_dev_need need;
+    lt_err err;
+
+    LT_TRY(err = lt_dev_open(&e->dev, o->device, &o->dev));
+    LT_TRY(err = make_plans(&e->options, e->dev->backend, &e->table, &e->model, &e->plan));
+    LT_TRY(err = count_bytes(&e->bytes, o, e->table, e->model, e->plan, e->dev->backend));
+    need = lt_model_need(e->model);
+    need.n_threads = o->dev.n_threads;
+    need.attention = o->dev.attention;
+    err = lt_dev_reserve(e->dev, &need);
+fail:
+    return err;
+}
+
+static lt_err take_own(lt_engine *e)
+{
+    lt_err err;
+
+    LT_TRY(err = lt_zero_store_open(&e->store, e->dev, e->comm, e->plan, e->table));
+    LT_TRY(err = take_buffers(e));
+    if (e->options.training)
+        LT_TRY(err = make_ranges(e));
+    err = lt_engine_first_state(e);
+fail:
+    return err;
 }
 
 lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o)
 {
     lt_engine *e = lt_new0(sizeof *e);
-    lt_dev_need need;
     lt_err err;
 
     e->options = *o;
+    if (!o->group)
+        e->options.group = e->own_group = lt_group_self_new();
+    e->group = e->options.group;
+    e->options.world = e->group->world;
     e->config = *o->config;
     e->options.config = &e->config;
     e->access = (lt_unit_access){ access_param, access_grad, access_acquire, access_release,
                                   access_grads_done };
-    LT_TRY(err = lt_dev_open(&e->dev, o->device, &o->dev));
-    LT_TRY(err = make_plans(&e->options, e->dev->backend, &e->table, &e->model, &e->plan));
-    LT_TRY(err = count_bytes(&e->bytes, o, e->model, e->plan, e->dev->backend));
-    need = lt_model_need(e->model);
-    need.n_threads = o->dev.n_threads;
-    need.attention = o->dev.attention;
-    LT_TRY(err = lt_dev_reserve(e->dev, &need));
-    e->comm = lt_comm_self_new(e->dev);
-    LT_TRY(err = lt_zero_store_open(&e->store, e->dev, e->comm, e->plan, e->table, o->training));
-    if (o->training)
-        make_slices(e);
-    LT_TRY(err = take_buffers(e));
-    LT_TRY(err = lt_engine_first_state(e));
+    LT_TRY(err = lt_ranks_agree(e->group, open_own(e, &e->options)));
+    LT_TRY(err = lt_comm_open(&e->comm, e->dev, e->group, o->debug_comm));
+    LT_TRY(err = lt_ranks_agree(e->group, take_own(e)));
     lt_model_bind(e->model, e->dev, &e->access, e->arena, e->cache);
     *out = e;
     return LT_OK;
@@ -216,13 +313,22 @@ fail:
     return err;
 }
 
+static void give_step_slot(lt_engine *e, step_slot *t)
+{
+    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->begin);
+    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->end);
+    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->row);
+    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->rows);
+    if (t->done)
+        e->dev->backend->event_free(e->dev, t->done);
+}
+
 static void give_buffers(lt_engine *e)
 {
-    void *device[] = { e->arena, e->cache, e->losses, e->state, e->sums, e->logits };
+    void *device[] = { e->arena, e->cache, e->losses, e->state, e->sums, e->ranges, e->logits };
 
     for (size_t i = 0; i < LT_COUNT(device); i++)
         lt_dev_free(e->dev, LT_MEMORY_DEVICE, device[i]);
-    lt_dev_free(e->dev, LT_MEMORY_PINNED, e->mirror);
     for (int i = 0; i < 2; i++) {
         token_slot *t = &e->slots[i];
 
@@ -233,18 +339,28 @@ static void give_buffers(lt_engine *e)
         if (t->used)
             e->dev->backend->event_free(e->dev, t->used);
     }
+    for (int i = 0; i < LT_STEPS_AHEAD; i++)
+        give_step_slot(e, &e->steps[i]);
+    if (e->sums_ready)
+        e->dev->backend->event_free(e->dev, e->sums_ready);
+    if (e->sums_gathered)
+        e->dev->backend->event_free(e->dev, e->sums_gathered);
 }
 
 void lt_engine_close(lt_engine *e)
 {
     if (!e)
         return;
+    lt_zero_store_close(e->store); /* waits for what is under way */
+    lt_comm_close(e->comm);
     if (e->dev)
         give_buffers(e);
-    free(e->slices);
-    lt_zero_store_close(e->store);
-    lt_comm_close(e->comm);
     lt_dev_close(e->dev);
+    lt_group_close(e->own_group);
+    for (int u = 0; u < LT_N_USES; u++)
+        free(e->sequences[u].units);
+    free(e->words);
+    free(e->range_params);
     lt_zero_plan_free(e->plan);
     lt_model_free(e->model);
     lt_param_table_free(e->table);
@@ -271,7 +387,12 @@ const lt_param_table *lt_engine_table(const lt_engine *e)
     return e->table;
 }
 
-const lt_model *lt_engine_model(const lt_engine *e)
+lt_group *lt_engine_group(lt_engine *e)
+{
+    return e->group;
+}
+
+lt_model *lt_engine_model(lt_engine *e)
 {
     return e->model;
 }

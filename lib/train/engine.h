@@ -1,7 +1,8 @@
 /* train/engine.h - a model on a device with its parameters, gradients and optimizer: one step.
  *
  * Joins the rooms: model/ computes, zero/ holds, comm/ moves, optim/ updates.  Knows nothing of
- * configuration files, data files or checkpoints; the loop, lt-bench and generation stand on it. */
+ * configuration files, data files or checkpoints; the loop, lt-bench and generation stand on it.
+ * With more ranks than one every rank makes the same calls in the same order. */
 #ifndef LT_TRAIN_ENGINE_H
 #define LT_TRAIN_ENGINE_H
 
@@ -17,22 +18,26 @@ typedef struct lt_engine_options {
     const char *device;            /* "auto", "cpu", "cuda" */
     lt_dev_options dev;
     lt_optim optim;
-    double loss_scale; /* to begin with; 0 means 1 */
-    int stage;
-    bool training; /* false: parameters only */
+    double loss_scale;     /* to begin with; 0 means 1 */
+    lt_zero_settings zero; /* rank, world, types and `training` are filled in here */
+    lt_group *group;       /* borrowed; NULL: this process alone */
+    int world;             /* lt_engine_plan: ranks to plan for; 0: as many as the group */
+    bool training;         /* false: parameters only */
+    bool debug_comm;       /* ranks compare each collective before it runs */
 } lt_engine_options;
 
 /* Bytes by class, the same arithmetic that lt_engine_open allocates by. */
 typedef struct lt_engine_bytes {
-    lt_zero_bytes state;  /* parameters, gradients, master weights, moments */
+    lt_zero_bytes state;  /* parameters, gradients, master weights, moments, tiers */
     uint64_t activations; /* arena: the largest use */
     uint64_t kv_cache;
     uint64_t batch;   /* token buffers, losses, step state */
     uint64_t scratch; /* the operations' own */
-    uint64_t total;
+    uint64_t total;   /* of all that is on the device */
+    uint64_t host;    /* page-locked memory of the host */
 } lt_engine_bytes;
 
-/* Sizes without opening a device; `device` must be a backend's name. */
+/* Sizes of rank 0 without opening a device; `device` must be a backend's name. */
 LT_MUST_USE lt_err lt_engine_plan(lt_engine_bytes *out, const lt_engine_options *o);
 
 LT_MUST_USE lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o);
@@ -47,23 +52,39 @@ typedef struct lt_engine_batch {
 } lt_engine_batch;
 
 typedef struct lt_engine_result {
-    double loss; /* mean over the counted tokens */
+    double loss; /* mean over the counted tokens of all ranks */
     double grad_norm;
     bool skipped;
-    double loss_scale;                            /* that the step was computed with */
-    bool scale_stuck;                             /* it overflowed at the smallest scale */
+    const lt_param
+        *bad;          /* skipped: the first parameter whose gradient is not finite, on any rank */
+    double loss_scale; /* that the step was computed with */
+    bool scale_stuck;  /* it overflowed at the smallest scale */
+    const uint32_t *words; /* what each rank said in this step; valid until the next result */
     double forward_ms, backward_ms, optimizer_ms; /* host clock around the enqueued work */
 } lt_engine_result;
 
-/* One optimizer step over n_micro micro-batches with n_tokens counted targets in all. */
+/* Enqueues one optimizer step: this rank's n_micro micro-batches, n_tokens counted targets of all
+ * ranks and micro-batches.  `word` reaches every rank with the step's result, so that ranks agree on
+ * what to do next without asking.  At most LT_STEPS_AHEAD results may be outstanding. */
+enum { LT_STEPS_AHEAD = 2 };
+LT_MUST_USE lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro,
+                                     int64_t n_tokens, double lr, uint32_t word);
+int lt_engine_outstanding(const lt_engine *e);
+/* The result of the oldest outstanding step; waits for it. */
+LT_MUST_USE lt_err lt_engine_result_next(lt_engine *e, lt_engine_result *result);
+/* Both at once. */
 LT_MUST_USE lt_err lt_engine_step(lt_engine *e, const lt_engine_batch *micro, int n_micro,
                                   int64_t n_tokens, double lr, lt_engine_result *result);
 /* For schedules that cycle momentum: betas of the steps from here on. */
 void lt_engine_set_betas(lt_engine *e, double beta1, double beta2);
-/* Gradients of one micro-batch without an update (lt-bench golden). */
+
+/* The rest needs every result fetched. */
+
+/* Gradients of one micro-batch without an update (lt-bench golden): reduced; this rank's part is in
+ * the owned gradients. */
 LT_MUST_USE lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens,
                                        double *loss);
-/* Sum of the token losses of one micro-batch. */
+/* Sum of the token losses of one micro-batch, of this rank's. */
 LT_MUST_USE lt_err lt_engine_evaluate(lt_engine *e, const lt_engine_batch *batch, double *loss_sum);
 /* logits (R, V physical) fp32 on the host; needs LT_USE_LOGITS */
 LT_MUST_USE lt_err lt_engine_logits(lt_engine *e, const lt_engine_batch *batch, float *logits);
@@ -72,10 +93,11 @@ LT_MUST_USE lt_err lt_engine_generate(lt_engine *e, const lt_engine_batch *batch
                                       int64_t n, float *logits);
 
 lt_dev *lt_engine_device(lt_engine *e);
+lt_group *lt_engine_group(lt_engine *e);
 lt_zero_store *lt_engine_store(lt_engine *e);
 const lt_zero_plan *lt_engine_zero_plan(const lt_engine *e);
 const lt_param_table *lt_engine_table(const lt_engine *e);
-const lt_model *lt_engine_model(const lt_engine *e);
+lt_model *lt_engine_model(lt_engine *e);
 lt_engine_bytes lt_engine_bytes_used(const lt_engine *e);
 int64_t lt_engine_prompt_rows(const lt_engine *e); /* most tokens of one lt_engine_generate */
 int64_t lt_engine_vocab_rows(const lt_engine *e);  /* V physical */
@@ -84,9 +106,5 @@ int64_t lt_engine_vocab_rows(const lt_engine *e);  /* V physical */
  * set_state takes the fields that outlive a step. */
 LT_MUST_USE lt_err lt_engine_state(lt_engine *e, lt_step_state *out);
 LT_MUST_USE lt_err lt_engine_set_state(lt_engine *e, const lt_step_state *state);
-
-/* After a skipped step: the first parameter whose gradient is not finite, NULL if all are.  Reads
- * every gradient once more. */
-LT_MUST_USE lt_err lt_engine_first_nonfinite(lt_engine *e, const lt_param **out);
 
 #endif

@@ -1,5 +1,5 @@
-/* train/engine_parts.h - the engine's insides, shared by engine.c (life), engine_step.c (steps) and
- * engine_state.c (weights and counters). */
+/* train/engine_parts.h - the engine's insides, shared by engine.c (life), engine_step.c (training
+ * steps), engine_pass.c (batches and other passes) and engine_state.c (weights and counters). */
 #ifndef LT_TRAIN_ENGINE_PARTS_H
 #define LT_TRAIN_ENGINE_PARTS_H
 
@@ -14,6 +14,24 @@ typedef struct token_slot {
     lt_event *used;   /* nobody reads it any more */
 } token_slot;
 
+/* What the host says before a step and hears after it; all pinned. */
+typedef struct step_slot {
+    lt_step_state *begin; /* lr and inv_tokens of a step that is enqueued */
+    lt_step_state *end;   /* the state after it */
+    double *row;          /* this rank's word, on its way to the sums */
+    double *rows;         /* everybody's sums, with their words */
+    lt_event *done;
+    double n_tokens;
+    double forward_ms, backward_ms, optimizer_ms;
+} step_slot;
+
+/* The units that a use acquires, learnt in its first pass and told to the store in later ones. */
+typedef struct unit_sequence {
+    int *units;
+    int n, room;
+    bool known;
+} unit_sequence;
+
 struct lt_engine {
     lt_unit_access access; /* first: the model's hooks lead back here */
     lt_engine_options options;
@@ -23,23 +41,35 @@ struct lt_engine {
     lt_zero_plan *plan;
     lt_zero_store *store;
     lt_dev *dev;
+    lt_group *group, *own_group; /* own_group: closed with the engine */
     lt_comm *comm;
-    lt_optim_slice *slices;
-    int n_slices;
     void *arena, *cache;
     float *logits; /* device, rows of lt_engine_logits or _generate */
     int64_t logits_rows;
     token_slot slots[2]; /* micro-batches on their way: one is read while the other is filled */
     int turn;
-    int64_t rows;          /* of a micro-batch, the largest use */
-    float *losses;         /* device */
-    double *sums;          /* device, n_slices */
-    lt_step_state *state;  /* device */
-    lt_step_state *mirror; /* pinned */
+    int64_t rows;  /* of a micro-batch, the largest use */
+    float *losses; /* device */
+
+    /* (world, row_length) doubles on the device: of each rank the sums of squares of its owned
+     * gradients, its loss, its word */
+    double *sums;
+    int n_sums, row_length;
+    lt_event *sums_ready, *sums_gathered;
+    uint32_t *words;   /* host, one a rank */
+    lt_range *ranges;  /* device: owned gradients, parameter by parameter */
+    int *range_params; /* host: whose they are */
+    int n_ranges;
+    lt_dtype range_type;
+
+    step_slot steps[LT_STEPS_AHEAD];
+    uint64_t n_enqueued, n_fetched;
+    lt_step_state *state; /* device */
     lt_engine_bytes bytes;
-    bool last_micro;     /* gradients of this pass are complete: reduce */
-    lt_err reduce_err;   /* first failure of a reduction inside a pass */
-    double forward_done; /* host clock when the head's gradient was enqueued */
+    unit_sequence sequences[LT_N_USES];
+    unit_sequence *pass;          /* of the pass under way */
+    bool first_micro, last_micro; /* of the step */
+    double forward_done;          /* host clock when the head's gradient was enqueued */
 };
 
 static inline int64_t lt_engine_vocab(const lt_model_config *c)
@@ -53,10 +83,21 @@ static inline void lt_engine_copy(lt_engine *e, void *dst, const void *src, size
     lt_dev_copy(e->dev, LT_STREAM_COMPUTE, dst, src, bytes);
 }
 
-/* The device's step state into e->mirror; waits. */
-LT_MUST_USE lt_err lt_engine_fetch(lt_engine *e);
+/* engine_pass.c: brings a micro-batch of n rows to the device, in the slot that is not being read;
+ * compute waits for it there.  batch_used after the last operation that reads it. */
+LT_MUST_USE lt_err lt_engine_load_batch(lt_engine *e, const lt_engine_batch *b, int64_t n,
+                                        lt_model_batch *out);
+void lt_engine_batch_used(lt_engine *e);
+/* Around every pass of the model. */
+void lt_engine_pass_begin(lt_engine *e, lt_use use);
+void lt_engine_pass_end(lt_engine *e);
 
-/* The state before step 1. */
+/* engine_step.c: the scalars of a step that begins now. */
+void lt_engine_begin_step(lt_engine *e, step_slot *slot, double lr, int64_t n_tokens);
+/* The device's step state into slot->end; waits. */
+LT_MUST_USE lt_err lt_engine_fetch(lt_engine *e, step_slot *slot);
+
+/* engine_state.c: the state before step 1. */
 LT_MUST_USE lt_err lt_engine_first_state(lt_engine *e);
 
 #endif

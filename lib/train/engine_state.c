@@ -1,7 +1,6 @@
 /* train/engine_state.c - first weights, and the counters that outlive a step. */
 #include "train/engine_parts.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 typedef struct init_task {
@@ -50,21 +49,27 @@ fail:
 
 lt_err lt_engine_state(lt_engine *e, lt_step_state *out)
 {
-    lt_err err = lt_engine_fetch(e);
+    step_slot *slot = &e->steps[0];
+    lt_err err;
 
-    *out = *e->mirror;
+    LT_BUG_ON(lt_engine_outstanding(e) > 0);
+    err = lt_engine_fetch(e, slot);
+    *out = *slot->end;
     return err;
 }
 
 lt_err lt_engine_set_state(lt_engine *e, const lt_step_state *state)
 {
-    *e->mirror = (lt_step_state){ .adam_t = state->adam_t,
+    step_slot *slot = &e->steps[0];
+
+    LT_BUG_ON(lt_engine_outstanding(e) > 0);
+    *slot->end = (lt_step_state){ .adam_t = state->adam_t,
                                   .n_skipped = state->n_skipped,
                                   .loss_scale = state->loss_scale,
                                   .hysteresis_left = state->hysteresis_left,
                                   .scale_step = state->scale_step,
                                   .last_overflow = state->last_overflow };
-    lt_engine_copy(e, e->state, e->mirror, sizeof *e->state);
+    lt_engine_copy(e, e->state, slot->end, sizeof *e->state);
     return lt_dev_sync(e->dev);
 }
 
@@ -76,23 +81,4 @@ lt_err lt_engine_first_state(lt_engine *e)
                             .last_overflow = -1 };
 
     return lt_engine_set_state(e, &first);
-}
-
-lt_err lt_engine_first_nonfinite(lt_engine *e, const lt_param **out)
-{
-    lt_err err = LT_OK;
-
-    *out = NULL;
-    for (int i = 0; i < e->table->n_params && !*out; i++) {
-        lt_tensor g = lt_zero_grad(e->store, i);
-        double sum;
-
-        e->dev->ops->sum_squares(e->dev, e->sums, lt_vector(g.data, g.dtype, g.rows * g.cols));
-        lt_engine_copy(e, &sum, e->sums, sizeof sum);
-        LT_TRY(err = lt_dev_sync(e->dev));
-        if (!isfinite(sum))
-            *out = &e->table->params[i];
-    }
-fail:
-    return err;
 }

@@ -1,71 +1,163 @@
-/* train/engine_step.c - what an engine does with a batch: train, evaluate, logits, generate. */
-#include "base/clock.h"
+/* train/engine_step.c - one optimizer step: enqueue it, hear of it later.
+ *
+ * The host runs ahead of the device by one step.  What it must know (loss, norm, skip) comes back in
+ * pinned memory behind an event; what ranks must agree on travels with the sums of squares, which
+ * every step gathers anyway. */
 #include "train/engine_parts.h"
 
-/* Brings a micro-batch of n rows to the device, in the slot that is not being read; compute waits for
- * it there.  batch_used() after the last operation that reads it. */
-static lt_err load_batch(lt_engine *e, const lt_engine_batch *b, int64_t n, lt_model_batch *out)
+#include "base/clock.h"
+
+#include <stddef.h>
+
+void lt_engine_begin_step(lt_engine *e, step_slot *slot, double lr, int64_t n_tokens)
 {
-    const int32_t *from[LT_TOKEN_ARRAYS] = { b->ids, b->targets, b->positions, b->doc_start };
-    const lt_backend *backend = e->dev->backend;
-    token_slot *slot = &e->slots[e->turn ^= 1];
-    lt_tensor t[LT_TOKEN_ARRAYS];
+    slot->begin->lr = (float)lr;
+    slot->begin->inv_tokens = (float)(1.0 / (double)n_tokens);
+    slot->n_tokens = (double)n_tokens;
+    lt_engine_copy(e, e->state, slot->begin, offsetof(lt_step_state, grad_scale));
+    e->dev->ops->step_begin(e->dev, e->state);
+}
+
+lt_err lt_engine_fetch(lt_engine *e, step_slot *slot)
+{
+    lt_engine_copy(e, slot->end, e->state, sizeof *e->state);
+    return lt_dev_sync(e->dev);
+}
+
+static lt_err run_micro(lt_engine *e, const lt_engine_batch *b, bool first, bool last)
+{
+    int64_t n = e->options.shape.n_batch * e->options.shape.seq;
+    lt_tensor losses = lt_vector(e->losses, LT_F32, n);
+    bool add = !first && !lt_zero_grads_fresh(e->store);
+    lt_model_batch batch;
     lt_err err;
 
-    LT_BUG_ON(n > e->rows);
-    LT_TRY(err = backend->event_sync(e->dev, slot->used));
-    for (int i = 0; i < LT_TOKEN_ARRAYS; i++) {
-        int64_t at = i * e->rows;
-
-        t[i] = from[i] ? lt_vector(slot->device + at, LT_I32, n) : lt_absent();
-        if (!from[i])
-            continue;
-        memcpy(slot->pinned + at, from[i], (size_t)n * sizeof(int32_t));
-        lt_dev_copy(e->dev, LT_STREAM_COPY_IN, slot->device + at, slot->pinned + at,
-                    (size_t)n * sizeof(int32_t));
-    }
-    backend->event_record(e->dev, slot->copied, LT_STREAM_COPY_IN);
-    backend->stream_wait(e->dev, LT_STREAM_COMPUTE, slot->copied);
-    *out = (lt_model_batch){ t[0], t[1], t[2], t[3] };
+    LT_TRY(err = lt_engine_load_batch(e, b, n, &batch));
+    e->first_micro = first;
+    e->last_micro = last;
+    lt_engine_pass_begin(e, LT_USE_TRAIN);
+    lt_model_train(e->model, &batch, losses, e->state, add);
+    lt_engine_pass_end(e);
+    lt_engine_batch_used(e);
+    e->dev->ops->sum_losses(e->dev, e->state, losses);
 fail:
     return err;
 }
 
-static void batch_used(lt_engine *e)
+/* This rank's row of sums, then everybody's. */
+static void gather_sums(lt_engine *e, step_slot *slot, uint32_t word)
 {
-    e->dev->backend->event_record(e->dev, e->slots[e->turn].used, LT_STREAM_COMPUTE);
+    const lt_backend *backend = e->dev->backend;
+    int64_t n = e->row_length;
+    double *row = e->sums + e->group->rank * n;
+    lt_tensor all = lt_vector(e->sums, LT_F64, n * e->group->world);
+
+    for (int i = 0; i < e->n_sums; i++)
+        e->dev->ops->sum_squares(e->dev, &row[i], lt_zero_owned_grad(e->store, i));
+    lt_engine_copy(e, &row[e->n_sums], &e->state->loss_sum, sizeof *row);
+    *slot->row = (double)word;
+    lt_engine_copy(e, &row[e->n_sums + 1], slot->row, sizeof *row);
+    if (e->group->world == 1)
+        return;
+    backend->event_record(e->dev, e->sums_ready, LT_STREAM_COMPUTE);
+    backend->stream_wait(e->dev, LT_STREAM_COMM, e->sums_ready);
+    e->comm->ops->all_gather(e->comm, all, lt_vector(row, LT_F64, n));
+    backend->event_record(e->dev, e->sums_gathered, LT_STREAM_COMM);
+    backend->stream_wait(e->dev, LT_STREAM_COMPUTE, e->sums_gathered);
 }
 
-static void begin_step(lt_engine *e, double lr, int64_t n_tokens)
+static void update(lt_engine *e)
 {
-    lt_step_state *s = e->mirror;
+    lt_zero_slice z;
 
-    s->lr = (float)lr;
-    s->inv_tokens = (float)(1.0 / (double)n_tokens);
-    lt_engine_copy(e, e->state, s, offsetof(lt_step_state, grad_scale));
-    e->dev->ops->step_begin(e->dev, e->state);
+    lt_optim_decide(e->dev, &e->options.optim, e->sums, e->group->world, e->n_sums, e->state);
+    e->dev->ops->find_nonfinite(e->dev, e->state, e->ranges, e->n_ranges, e->range_type);
+    lt_zero_update_begin(e->store);
+    while (lt_zero_update_next(e->store, &z))
+        lt_optim_update(e->dev, &e->options.optim,
+                        &(lt_optim_slice){ .p = z.master,
+                                           .copy = z.copy,
+                                           .m = z.moment1,
+                                           .v = z.moment2,
+                                           .g = z.grad,
+                                           .decay = z.decay },
+                        e->state);
 }
 
-lt_err lt_engine_fetch(lt_engine *e)
+lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro, int64_t n_tokens,
+                         double lr, uint32_t word)
 {
-    lt_engine_copy(e, e->mirror, e->state, sizeof *e->state);
-    return lt_dev_sync(e->dev);
-}
-
-static lt_err run_micro(lt_engine *e, const lt_engine_batch *b, bool add, bool last)
-{
-    int64_t n = e->options.shape.n_batch * e->options.shape.seq;
-    lt_tensor losses = lt_vector(e->losses, LT_F32, n);
-    lt_model_batch batch;
+    step_slot *slot = &e->steps[e->n_enqueued % LT_STEPS_AHEAD];
+    double start;
     lt_err err;
 
-    LT_TRY(err = load_batch(e, b, n, &batch));
-    e->last_micro = last;
-    e->reduce_err = LT_OK;
-    lt_model_train(e->model, &batch, losses, e->state, add);
-    batch_used(e);
-    e->dev->ops->sum_losses(e->dev, e->state, losses);
-    err = e->reduce_err;
+    LT_BUG_ON(lt_engine_outstanding(e) >= LT_STEPS_AHEAD);
+    slot->forward_ms = slot->backward_ms = 0;
+    lt_engine_begin_step(e, slot, lr, n_tokens);
+    for (int i = 0; i < n_micro; i++) {
+        start = lt_now();
+        LT_TRY(err = run_micro(e, &micro[i], i == 0, i == n_micro - 1));
+        slot->forward_ms += (e->forward_done - start) * 1e3;
+        slot->backward_ms += (lt_now() - e->forward_done) * 1e3;
+    }
+    start = lt_now();
+    lt_zero_grads_finish(e->store);
+    gather_sums(e, slot, word);
+    update(e);
+    lt_engine_copy(e, slot->end, e->state, sizeof *e->state);
+    lt_engine_copy(e, slot->rows, e->sums,
+                   (size_t)(e->row_length * e->group->world) * sizeof *slot->rows);
+    e->dev->backend->event_record(e->dev, slot->done, LT_STREAM_COMPUTE);
+    slot->optimizer_ms = (lt_now() - start) * 1e3;
+    e->n_enqueued++;
+    err = lt_zero_check(e->store);
+fail:
+    return err;
+}
+
+int lt_engine_outstanding(const lt_engine *e)
+{
+    return (int)(e->n_enqueued - e->n_fetched);
+}
+
+/* The first over all ranks, in table order: each knows its own slices only. */
+static lt_err name_bad(lt_engine *e, uint32_t range, const lt_param **bad)
+{
+    uint32_t mine = range == LT_NO_RANGE ? LT_NO_RANGE : (uint32_t)e->range_params[range];
+    uint32_t first = LT_NO_RANGE;
+    lt_err err;
+
+    LT_TRY(err = lt_group_all_gather(e->group, e->words, &mine, sizeof mine));
+    for (int r = 0; r < e->group->world; r++)
+        first = e->words[r] < first ? e->words[r] : first;
+    *bad = first == LT_NO_RANGE ? NULL : &e->table->params[first];
+fail:
+    return err;
+}
+
+lt_err lt_engine_result_next(lt_engine *e, lt_engine_result *result)
+{
+    const step_slot *slot = &e->steps[e->n_fetched % LT_STEPS_AHEAD];
+    const lt_step_state *s = slot->end;
+    lt_err err;
+
+    LT_BUG_ON(lt_engine_outstanding(e) == 0);
+    LT_TRY(err = e->dev->backend->event_sync(e->dev, slot->done));
+    e->n_fetched++;
+    LT_TRY(err = lt_zero_check(e->store));
+    *result = (lt_engine_result){ .loss = s->loss_sum / slot->n_tokens,
+                                  .grad_norm = (double)s->grad_norm,
+                                  .skipped = s->skip != 0,
+                                  .loss_scale = 1.0 / (double)s->inv_scale,
+                                  .scale_stuck = s->scale_stuck != 0,
+                                  .words = e->words,
+                                  .forward_ms = slot->forward_ms,
+                                  .backward_ms = slot->backward_ms,
+                                  .optimizer_ms = slot->optimizer_ms };
+    if (result->skipped)
+        LT_TRY(err = name_bad(e, s->first_bad, &result->bad));
+    for (int r = 0; r < e->group->world; r++)
+        e->words[r] = (uint32_t)slot->rows[(int64_t)(r + 1) * e->row_length - 1];
 fail:
     return err;
 }
@@ -73,32 +165,11 @@ fail:
 lt_err lt_engine_step(lt_engine *e, const lt_engine_batch *micro, int n_micro, int64_t n_tokens,
                       double lr, lt_engine_result *result)
 {
-    double start;
     lt_err err;
 
-    *result = (lt_engine_result){ 0 };
-    begin_step(e, lr, n_tokens);
-    for (int i = 0; i < n_micro; i++) {
-        start = lt_now();
-        LT_TRY(err = run_micro(e, &micro[i], i > 0, i == n_micro - 1));
-        result->forward_ms += (e->forward_done - start) * 1e3;
-        result->backward_ms += (lt_now() - e->forward_done) * 1e3;
-    }
-    start = lt_now();
-    for (int i = 0; i < e->n_slices; i++)
-        e->dev->ops->sum_squares(e->dev, &e->sums[i], e->slices[i].g);
-    lt_engine_copy(e, &e->sums[e->n_slices], &e->state->loss_sum, sizeof(double));
-    lt_optim_decide(e->dev, &e->options.optim, e->sums, 1, e->n_slices, e->state);
-    for (int i = 0; i < e->n_slices; i++)
-        lt_optim_update(e->dev, &e->options.optim, &e->slices[i], e->state);
-    LT_TRY(err = lt_zero_publish(e->store));
-    LT_TRY(err = lt_engine_fetch(e));
-    result->optimizer_ms = (lt_now() - start) * 1e3;
-    result->loss = e->mirror->loss_sum / (double)n_tokens;
-    result->grad_norm = (double)e->mirror->grad_norm;
-    result->skipped = e->mirror->skip != 0;
-    result->loss_scale = 1.0 / (double)e->mirror->inv_scale;
-    result->scale_stuck = e->mirror->scale_stuck != 0;
+    LT_BUG_ON(lt_engine_outstanding(e) > 0);
+    LT_TRY(err = lt_engine_enqueue(e, micro, n_micro, n_tokens, lr, 0));
+    err = lt_engine_result_next(e, result);
 fail:
     return err;
 }
@@ -112,67 +183,22 @@ void lt_engine_set_betas(lt_engine *e, double beta1, double beta2)
 lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens,
                            double *loss)
 {
+    step_slot *slot = &e->steps[0];
+    double *sums;
     lt_err err;
 
-    begin_step(e, 0, n_tokens);
-    LT_TRY(err = run_micro(e, micro, false, true));
-    LT_TRY(err = lt_engine_fetch(e));
-    *loss = e->mirror->loss_sum / (double)n_tokens;
-fail:
-    return err;
-}
-
-lt_err lt_engine_evaluate(lt_engine *e, const lt_engine_batch *b, double *loss_sum)
-{
-    int64_t n = e->options.shape.n_batch * e->options.shape.seq;
-    lt_tensor losses = lt_vector(e->losses, LT_F32, n);
-    lt_model_batch batch;
-    lt_err err;
-
-    begin_step(e, 0, 1);
-    LT_TRY(err = load_batch(e, b, n, &batch));
-    lt_model_evaluate(e->model, &batch, losses);
-    batch_used(e);
-    e->dev->ops->sum_losses(e->dev, e->state, losses);
-    LT_TRY(err = lt_engine_fetch(e));
-    *loss_sum = e->mirror->loss_sum;
-fail:
-    return err;
-}
-
-static lt_err fetch_logits(lt_engine *e, float *logits, int64_t rows)
-{
-    lt_engine_copy(e, logits, e->logits,
-                   (size_t)(rows * lt_engine_vocab(&e->config)) * sizeof *logits);
-    return lt_dev_sync(e->dev);
-}
-
-lt_err lt_engine_logits(lt_engine *e, const lt_engine_batch *b, float *logits)
-{
-    int64_t n = e->options.shape.n_batch * e->options.shape.seq;
-    lt_model_batch batch;
-    lt_err err;
-
-    LT_TRY(err = load_batch(e, b, n, &batch));
-    lt_model_logits(e->model, &batch, lt_matrix(e->logits, LT_F32, n, lt_engine_vocab(&e->config)));
-    batch_used(e);
-    err = fetch_logits(e, logits, n);
-fail:
-    return err;
-}
-
-lt_err lt_engine_generate(lt_engine *e, const lt_engine_batch *b, int64_t past, int64_t n,
-                          float *logits)
-{
-    int64_t n_batch = e->options.shape.generate_batch;
-    lt_model_batch batch;
-    lt_err err;
-
-    LT_TRY(err = load_batch(e, b, n_batch * n, &batch));
-    lt_model_generate(e->model, &batch, past, n,
-                      lt_matrix(e->logits, LT_F32, n_batch, lt_engine_vocab(&e->config)));
-    batch_used(e);
-    err = fetch_logits(e, logits, n_batch);
+    LT_BUG_ON(lt_engine_outstanding(e) > 0);
+    lt_engine_begin_step(e, slot, 0, n_tokens);
+    LT_TRY(err = run_micro(e, micro, true, true));
+    lt_zero_grads_finish(e->store);
+    gather_sums(e, slot, 0);
+    lt_engine_copy(e, slot->rows, e->sums,
+                   (size_t)(e->row_length * e->group->world) * sizeof *slot->rows);
+    LT_TRY(err = lt_zero_sync(e->store));
+    sums = slot->rows;
+    *loss = 0;
+    for (int r = 0; r < e->group->world; r++)
+        *loss += sums[(int64_t)r * e->row_length + e->n_sums] / (double)n_tokens;
 fail:
     return err;
 }

@@ -4,8 +4,9 @@
 
 #include "train/setup.h"
 
-/* Trains to the end of the run.  SIGTERM, SIGINT and SIGUSR1 finish the step, save, and return
- * LT_ERESTART; a second one ends the process at once. */
-LT_MUST_USE lt_err lt_train(lt_config *config);
+/* Trains to the end of the run, as one rank of the group.  SIGTERM, SIGINT and SIGUSR1 at any rank,
+ * or training.max_wallclock, finish the step, save, and return LT_ERESTART on all; a second signal
+ * ends the process at once. */
+LT_MUST_USE lt_err lt_train(lt_config *config, lt_group *group);
 
 #endif

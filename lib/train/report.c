@@ -2,6 +2,7 @@
 #include "train/report.h"
 
 #include "text/decoder.h"
+#include "train/saver.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,42 +11,46 @@
 /* ---- --plan */
 
 /* One class of bytes and where they lie. */
+typedef enum plan_place { ON_DEVICE, ON_HOST, IN_FILE, N_PLACES } plan_place;
+
 typedef struct plan_row {
     const char *what, *key, *note;
     uint64_t bytes;
-    bool on_host; /* offloaded from a GPU */
+    plan_place place;
 } plan_row;
 
-enum { PLAN_ROWS = 9 };
+enum { PLAN_ROWS = 15 };
 
-static void fill_rows(plan_row rows[PLAN_ROWS], const lt_config *c, const lt_plan_request *rq,
-                      const lt_zero_bytes *z, const lt_engine_bytes *b)
+static void fill_rows(plan_row rows[PLAN_ROWS], const lt_engine_bytes *b, uint64_t snapshot)
 {
-    const lt_config_zero *zero = &c->deepspeed.zero_optimization;
-    bool gpu = strcmp(rq->device, "cuda") == 0;
-    bool optim = gpu && zero->offload_optimizer.device != LT_OFFLOAD_NONE;
-    bool param = gpu && zero->offload_param.device != LT_OFFLOAD_NONE;
+    const lt_zero_bytes *z = &b->state;
     const plan_row all[PLAN_ROWS] = {
-        { "parameters", "parameters", param ? "offload_param" : "", z->params, param },
-        { "gradients", "gradients", "", z->grads, false },
-        { "master weights", "master", z->master ? "fp32" : "are the parameters", z->master, optim },
-        { "first moments", "moment1", "fp32", z->moment1, optim },
-        { "second moments", "moment2", "fp32", z->moment2, optim },
-        { "activations", "activations", "", b->activations, false },
-        { "KV cache", "kv_cache", "", b->kv_cache, false },
-        { "batch and step state", "batch", "", b->batch, false },
-        { "operations' scratch", "scratch", "", b->scratch, false },
+        { "parameters", "parameters", "", z->params, ON_DEVICE },
+        { "gathered parameters", "gathered", "slots of units", z->gathered, ON_DEVICE },
+        { "gradients", "gradients", "", z->grads, ON_DEVICE },
+        { "gradient buckets", "buckets", "slots of units", z->buckets, ON_DEVICE },
+        { "master weights", "master", z->master ? "fp32" : "", z->master, ON_DEVICE },
+        { "first moments", "moment1", "fp32", z->moment1, ON_DEVICE },
+        { "second moments", "moment2", "fp32", z->moment2, ON_DEVICE },
+        { "offload staging", "staging", "", z->staging, ON_DEVICE },
+        { "activations", "activations", "", b->activations, ON_DEVICE },
+        { "KV cache", "kv_cache", "", b->kv_cache, ON_DEVICE },
+        { "batch and step state", "batch", "", b->batch, ON_DEVICE },
+        { "operations' scratch", "scratch", "", b->scratch, ON_DEVICE },
+        { "offload and transfers", "host", "in host memory", b->host, ON_HOST },
+        { "checkpoint snapshot", "snapshot", "in host memory", snapshot, ON_HOST },
+        { "offload", "file", "in files", z->file, IN_FILE },
     };
 
     memcpy(rows, all, sizeof all);
 }
 
-static uint64_t sum_rows(const plan_row *rows, bool on_host)
+static uint64_t sum_rows(const plan_row *rows, plan_place place)
 {
     uint64_t sum = 0;
 
     for (int i = 0; i < PLAN_ROWS; i++)
-        sum += rows[i].on_host == on_host ? rows[i].bytes : 0;
+        sum += rows[i].place == place ? rows[i].bytes : 0;
     return sum;
 }
 
@@ -69,11 +74,12 @@ static void print_plan(FILE *out, const lt_config *c, const lt_plan_request *rq,
             lt_dtype_name(c->model.precision));
     fprintf(out, "  %-24s %16s\n", "class", "bytes");
     for (int i = 0; i < PLAN_ROWS; i++)
-        print_row(out, rows[i].what, rows[i].bytes,
-                  rows[i].on_host ? "in host memory" : rows[i].note);
-    if (sum_rows(rows, true))
-        print_row(out, "total in host memory", sum_rows(rows, true), "");
-    print_row(out, "total on the device", sum_rows(rows, false), "");
+        if (rows[i].bytes || rows[i].place == ON_DEVICE)
+            print_row(out, rows[i].what, rows[i].bytes, rows[i].note);
+    print_row(out, "total on the device", sum_rows(rows, ON_DEVICE), "");
+    print_row(out, "total in host memory", sum_rows(rows, ON_HOST), "");
+    if (sum_rows(rows, IN_FILE))
+        print_row(out, "total in files", sum_rows(rows, IN_FILE), "");
 }
 
 static void print_plan_json(FILE *out, const lt_plan_request *rq, const plan_row *rows)
@@ -81,23 +87,24 @@ static void print_plan_json(FILE *out, const lt_plan_request *rq, const plan_row
     fprintf(out, "{\"ranks\": %lld, \"device\": \"%s\"", (long long)rq->ranks, rq->device);
     for (int i = 0; i < PLAN_ROWS; i++)
         fprintf(out, ", \"%s\": %" PRIu64, rows[i].key, rows[i].bytes);
-    fprintf(out, ", \"host_total\": %" PRIu64 ", \"total\": %" PRIu64 "}\n", sum_rows(rows, true),
-            sum_rows(rows, false));
+    fprintf(out,
+            ", \"host_total\": %" PRIu64 ", \"file_total\": %" PRIu64 ", \"total\": %" PRIu64 "}\n",
+            sum_rows(rows, ON_HOST), sum_rows(rows, IN_FILE), sum_rows(rows, ON_DEVICE));
 }
 
-static lt_err plan_bytes(const lt_config *config, const lt_setup *s, int64_t ranks,
-                         lt_zero_bytes *out)
+static lt_err snapshot_bytes(uint64_t *out, const lt_engine_options *o)
 {
-    lt_zero_settings set = { .stage = (int)config->deepspeed.zero_optimization.stage,
-                             .world = (int)ranks,
-                             .compute = s->engine.shape.act,
-                             .grad = s->engine.shape.grad };
-    lt_param_table *table = lt_param_table_new(s->engine.config);
+    lt_zero_settings set = o->zero;
+    lt_param_table *table = lt_param_table_new(o->config);
     lt_zero_plan *plan = NULL;
     lt_err err;
 
+    set.world = o->world;
+    set.compute = o->shape.act;
+    set.grad = o->shape.grad;
+    set.training = true;
     LT_TRY(err = lt_zero_plan_new(&plan, table, &set));
-    *out = lt_zero_plan_bytes(plan);
+    *out = lt_saver_bytes(plan, table);
 fail:
     lt_zero_plan_free(plan);
     lt_param_table_free(table);
@@ -109,24 +116,22 @@ lt_err lt_report_plan(lt_config *config, const lt_plan_request *rq, FILE *out)
     plan_row rows[PLAN_ROWS];
     lt_setup s = { 0 };
     lt_engine_bytes b;
-    lt_zero_bytes z;
-    uint64_t total;
+    uint64_t total, snapshot = 0;
     lt_err err;
 
     LT_TRY(err = lt_config_resolve_batch(config, rq->ranks));
-    LT_TRY(err = lt_setup_open(&s, config, false));
+    LT_TRY(err = lt_setup_open(&s, config, NULL, false));
     s.engine.device = rq->device;
-    if (s.engine.shape.act == LT_F16) /* as many bytes as bf16; running it is refused elsewhere */
-        s.engine.shape.act = LT_BF16;
-    s.engine.stage = 0;
+    s.engine.world = (int)rq->ranks;
     LT_TRY(err = lt_engine_plan(&b, &s.engine));
-    LT_TRY(err = plan_bytes(config, &s, rq->ranks, &z));
-    fill_rows(rows, config, rq, &z, &b);
+    if (config->checkpoint.async)
+        LT_TRY(err = snapshot_bytes(&snapshot, &s.engine));
+    fill_rows(rows, &b, snapshot);
     if (rq->json)
         print_plan_json(out, rq, rows);
     else
         print_plan(out, config, rq, rows);
-    total = sum_rows(rows, false);
+    total = sum_rows(rows, ON_DEVICE);
     if (rq->memory && total > rq->memory)
         err =
             lt_fail(LT_ENOMEM,
@@ -195,7 +200,7 @@ lt_err lt_report_dry_run(lt_config *config, FILE *out)
     lt_setup s = { 0 };
     lt_err err;
 
-    LT_TRY(err = lt_setup_open(&s, config, true));
+    LT_TRY(err = lt_setup_open(&s, config, NULL, true));
     fprintf(out, "%" PRIu64 " steps of %" PRIu64 " sequences of %" PRId64 " tokens\n",
             s.total_steps, s.step_samples, config->data.seq_len);
     LT_TRY(err = print_batches(out, &s));
@@ -218,7 +223,7 @@ lt_err lt_report_explain(lt_config *config, int64_t step, FILE *out)
     uint64_t first;
     lt_err err;
 
-    LT_TRY(err = lt_setup_open(&s, config, true));
+    LT_TRY(err = lt_setup_open(&s, config, NULL, true));
     if (step < 1 || (uint64_t)step > s.total_steps) {
         err = lt_fail(LT_EUSAGE, "--explain-step: expected 1 to %" PRIu64 ", found %" PRId64,
                       s.total_steps, step);

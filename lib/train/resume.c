@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "ckpt/checkpoint_dir.h"
+#include "train/ranks.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -66,16 +67,29 @@ fail:
     return err;
 }
 
+/* Rank 0 looks into the directory, and all go by what it finds. */
+static lt_err share(lt_group *g, lt_err err, char **path)
+{
+    LT_TRY(err = lt_ranks_agree(g, err));
+    err = lt_ranks_share_path(g, path);
+fail:
+    return err;
+}
+
 static lt_err resume_newest(lt_engine *e, const lt_setup *s, lt_run_state *state, char **path)
 {
     const char *dir = s->config->checkpoint.dir;
-    lt_err err;
+    lt_group *g = lt_engine_group(e);
+    lt_err err = LT_OK;
 
-    LT_TRY(err = find_newest(dir, path));
+    if (g->rank == 0)
+        err = find_newest(dir, path);
+    LT_TRY(err = share(g, err, path));
     while (*path && (err = lt_snapshot_load(e, s, state, *path)) == LT_EFORMAT) {
         char *older = NULL;
 
-        LT_TRY(err = fall_back(dir, *path, &older));
+        err = g->rank == 0 ? fall_back(dir, *path, &older) : LT_OK;
+        LT_TRY(err = share(g, err, &older));
         free(*path);
         *path = older;
     }
@@ -100,10 +114,24 @@ static lt_err check_newest(const char *dir, uint64_t step)
     return err;
 }
 
+static lt_err resume_named(lt_engine *e, const lt_setup *s, lt_run_state *state, char **path)
+{
+    lt_group *g = lt_engine_group(e);
+    bool chosen;
+    lt_err err = LT_OK;
+
+    if (g->rank == 0)
+        err = lt_ckpt_resolve(s->config->checkpoint.resume, path, &chosen);
+    LT_TRY(err = share(g, err, path));
+    err = lt_snapshot_load(e, s, state, *path);
+fail:
+    return err;
+}
+
 lt_err lt_resume(lt_engine *e, const lt_setup *s, lt_run_state *state, char **path)
 {
     const lt_config_checkpoint *c = &s->config->checkpoint;
-    bool chosen;
+    lt_group *g = lt_engine_group(e);
     lt_err err;
 
     *path = NULL;
@@ -112,11 +140,9 @@ lt_err lt_resume(lt_engine *e, const lt_setup *s, lt_run_state *state, char **pa
         LT_TRY(err = resume_newest(e, s, state, path));
         return LT_OK;
     }
-    if (strcmp(c->resume, "never") != 0) {
-        LT_TRY(err = lt_ckpt_resolve(c->resume, path, &chosen));
-        LT_TRY(err = lt_snapshot_load(e, s, state, *path));
-    }
-    LT_TRY(err = check_newest(c->dir, state->step));
+    if (strcmp(c->resume, "never") != 0)
+        LT_TRY(err = resume_named(e, s, state, path));
+    LT_TRY(err = lt_ranks_agree(g, g->rank == 0 ? check_newest(c->dir, state->step) : LT_OK));
     return LT_OK;
 fail:
     free(*path);

@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    MAX_TILE = 8 << 20
+}; /* elements of an offloaded optimizer step; DeepSpeed's 1e9 is far beyond */
+
 static const lt_lr_kind lr_kinds[] = {
     [LT_SCHEDULE_WARMUP_LR] = LT_LR_DS_WARMUP,
     [LT_SCHEDULE_WARMUP_DECAY_LR] = LT_LR_DS_WARMUP_DECAY,
@@ -77,7 +81,46 @@ static lt_loss_scaling scaling_of(const lt_config *c)
                               .consecutive_hysteresis = f->consecutive_hysteresis };
 }
 
-static void fill_engine(lt_setup *s, bool sampling)
+static lt_zero_offload offload_of(const lt_config_offload *o)
+{
+    static const lt_tier_kind kinds[] = { [LT_OFFLOAD_NONE] = LT_TIER_NONE,
+                                          [LT_OFFLOAD_CPU] = LT_TIER_HOST,
+                                          [LT_OFFLOAD_NVME] = LT_TIER_FILE };
+
+    return (lt_zero_offload){ .kind = kinds[o->device],
+                              .pinned = o->pin_memory,
+                              .path = o->nvme_path,
+                              .n_buffers = o->buffer_count,
+                              .ratio = o->ratio };
+}
+
+static lt_zero_settings zero_settings(const lt_config *c)
+{
+    const lt_config_zero *z = &c->deepspeed.zero_optimization;
+
+    return (lt_zero_settings){
+        .stage = (int)z->stage,
+        .overlap = z->overlap_comm,
+        .optimizer = offload_of(&z->offload_optimizer),
+        .param = offload_of(&z->offload_param),
+        .tile = z->sub_group_size < MAX_TILE ? z->sub_group_size : MAX_TILE,
+        .persistence_threshold = z->stage3_param_persistence_threshold,
+        .model_persistence_threshold = z->stage3_model_persistence_threshold,
+        .prefetch = z->stage3_prefetch_bucket_size,
+        .max_live = z->stage3_max_live_parameters,
+    };
+}
+
+/* The ranks of a host share its processors; each has a GPU of its own. */
+static void place_rank(lt_dev_options *dev, const lt_group *group, int64_t threads)
+{
+    int neighbours = group ? group->local_world : 1, share = lt_cpu_count() / neighbours;
+
+    dev->ordinal = group ? group->local_rank : 0;
+    dev->n_threads = threads > 0 ? (int)threads : neighbours == 1 ? 0 : share > 1 ? share : 1;
+}
+
+static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
 {
     static const char *const devices[] = { "auto", "cpu", "cuda" };
     static const lt_attention_kind attention[] = { [LT_ATTEND_AUTO] = LT_ATTENTION_AUTO,
@@ -89,11 +132,12 @@ static void fill_engine(lt_setup *s, bool sampling)
     lt_engine_options *o = &s->engine;
 
     *o = (lt_engine_options){ .config = m, .device = devices[c->device], .training = true };
-    o->stage = (int)c->deepspeed.zero_optimization.stage;
-    o->dev = (lt_dev_options){ .n_threads = (int)c->threads,
-                               .deterministic = t->deterministic,
+    o->zero = zero_settings(c);
+    o->group = group;
+    o->dev = (lt_dev_options){ .deterministic = t->deterministic,
                                .allow_tf32 = t->allow_tf32,
                                .attention = attention[c->model.attention] };
+    place_rank(&o->dev, group, c->threads);
     o->shape = (lt_model_shape){ .n_batch = t->batch_size,
                                  .seq = c->data.seq_len,
                                  .act = c->model.precision,
@@ -245,13 +289,13 @@ fail:
     return err;
 }
 
-lt_err lt_setup_open(lt_setup *s, lt_config *config, bool with_data)
+lt_err lt_setup_open(lt_setup *s, lt_config *config, lt_group *group, bool with_data)
 {
     lt_err err;
 
     *s = (lt_setup){ .config = config };
     if (with_data) { /* a plan has been resolved for its ranks */
-        LT_TRY(err = lt_config_resolve_batch(config, 1));
+        LT_TRY(err = lt_config_resolve_batch(config, group ? group->world : 1));
         LT_TRY(err = open_data(s));
         LT_TRY(err = count_epoch(s));
     }
@@ -268,7 +312,7 @@ lt_err lt_setup_open(lt_setup *s, lt_config *config, bool with_data)
     fill_schedule(s);
     if (with_data)
         LT_TRY(err = lt_lr_check(&s->schedule));
-    fill_engine(s, config->training.sample_every_steps > 0);
+    fill_engine(s, group, config->training.sample_every_steps > 0);
     return LT_OK;
 fail:
     lt_setup_release(s);
@@ -286,6 +330,9 @@ void lt_setup_release(lt_setup *s)
 
 lt_batcher_options lt_setup_batches(const lt_setup *s, uint64_t first_sample)
 {
+    const lt_group *g = s->engine.group;
+    uint64_t mine = s->step_samples / (uint64_t)(g ? g->world : 1);
+
     return (lt_batcher_options){ .data = s->train,
                                  .vocab_size = (uint32_t)s->config->model.dims.vocab_size,
                                  .seq_len = (uint64_t)s->config->data.seq_len,
@@ -294,6 +341,7 @@ lt_batcher_options lt_setup_batches(const lt_setup *s, uint64_t first_sample)
                                  .document_mask = s->config->data.document_masking,
                                  .first_sample = first_sample,
                                  .step_samples = s->step_samples,
-                                 .rank_samples = s->step_samples,
+                                 .rank_first = g ? mine * (uint64_t)g->rank : 0,
+                                 .rank_samples = mine,
                                  .depth = 3 };
 }

@@ -24,9 +24,9 @@ typedef struct lt_setup {
     int n_micro;
 } lt_setup;
 
-/* with_data false (--plan): nothing but the configuration is looked at, total_steps may be 0, and
+/* Borrows group; NULL: this process alone.  with_data false (--plan): nothing but the configuration is looked at, total_steps may be 0, and
  * lt_config_resolve_batch is the caller's. */
-LT_MUST_USE lt_err lt_setup_open(lt_setup *s, lt_config *config, bool with_data);
+LT_MUST_USE lt_err lt_setup_open(lt_setup *s, lt_config *config, lt_group *group, bool with_data);
 void lt_setup_release(lt_setup *s); /* zeroed is fine */
 
 /* Options of the training batches from sample `first_sample` on. */

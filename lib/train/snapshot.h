@@ -18,11 +18,7 @@ typedef struct lt_run_state {
 
 void lt_run_state_new(lt_run_state *s); /* step 0, a fresh run id */
 
-/* Writes DIR/step-N; *path (free it) is where. */
-LT_MUST_USE lt_err lt_snapshot_save(lt_engine *e, const lt_setup *s, const lt_run_state *state,
-                                    char **path);
-
-/* Loads a step folder into the engine and *state.  LT_EMISMATCH when the model, the data or what
+/* Loads a step folder, on all ranks together, into the engine and *state.  LT_EMISMATCH when the model, the data or what
  * decides the order of samples is not what the checkpoint was trained with. */
 LT_MUST_USE lt_err lt_snapshot_load(lt_engine *e, const lt_setup *s, lt_run_state *state,
                                     const char *path);

@@ -2,10 +2,11 @@
 #include "train/weights.h"
 
 #include "ckpt/hf_model.h"
+#include "train/ranks.h"
 
 #include <stdlib.h>
 
-lt_err lt_engine_load_hf(lt_engine *e, const char *folder)
+static lt_err load_own(lt_engine *e, const char *folder)
 {
     const lt_param_table *table = lt_engine_table(e);
     lt_hf_model *hf = NULL;
@@ -27,10 +28,19 @@ lt_err lt_engine_load_hf(lt_engine *e, const char *folder)
         free(values);
         values = NULL;
     }
-    LT_TRY(err = lt_zero_refresh(lt_engine_store(e)));
 fail:
     free(values);
     free(pieces);
     lt_hf_model_close(hf);
+    return err;
+}
+
+lt_err lt_engine_load_hf(lt_engine *e, const char *folder)
+{
+    lt_err err;
+
+    LT_TRY(err = lt_ranks_agree(lt_engine_group(e), load_own(e, folder)));
+    err = lt_zero_refresh(lt_engine_store(e));
+fail:
     return err;
 }

@@ -93,11 +93,11 @@ static lt_step_state finished(lt_step_state state, double a, double b, float max
     op_tensor *t, *sums;
 
     t = op_new_bytes(&state, sizeof state);
-    sums = op_new(LT_F64, 1, 4, OP_IN); /* two ranks, one sum and one loss each */
+    sums = op_new(LT_F64, 1, 6, OP_IN); /* two ranks, one sum and one loss each */
     op_set(sums->sent, 0, 0, a);
     op_set(sums->sent, 0, 1, 0.25);
-    op_set(sums->sent, 0, 2, b);
-    op_set(sums->sent, 0, 3, 0.5);
+    op_set(sums->sent, 0, 3, b);
+    op_set(sums->sent, 0, 4, 0.5);
     op_send();
     op.dev->ops->grad_norm_finish(op.dev, t->dev.data, (const double *)sums->dev.data, 2, 1,
                                   max_norm, &adam);

@@ -24,6 +24,7 @@ typedef struct tiny {
     lt_model *model;
     lt_zero_plan *plan;
     lt_dev *dev;
+    lt_group *group;
     lt_comm *comm;
     lt_zero_store *store;
     void *arena, *cache;
@@ -104,13 +105,15 @@ static lt_err tiny_join(tiny *m)
     LT_TRY(err = lt_model_new(&m->model, &m->config, m->table, &m->shape));
     LT_TRY(err = lt_zero_plan_new(
                &m->plan, m->table,
-               &(lt_zero_settings){ .world = 1, .compute = LT_F32, .grad = LT_F32 }));
+               &(lt_zero_settings){
+                   .world = 1, .compute = LT_F32, .grad = LT_F32, .training = true }));
     LT_TRY(err = lt_dev_open(&m->dev, "cpu", &(lt_dev_options){ .n_threads = 2 }));
     need = lt_model_need(m->model);
     need.n_threads = 2;
     LT_TRY(err = lt_dev_reserve(m->dev, &need));
-    m->comm = lt_comm_self_new(m->dev);
-    LT_TRY(err = lt_zero_store_open(&m->store, m->dev, m->comm, m->plan, m->table, true));
+    m->group = lt_group_self_new();
+    LT_TRY(err = lt_comm_open(&m->comm, m->dev, m->group, false));
+    LT_TRY(err = lt_zero_store_open(&m->store, m->dev, m->comm, m->plan, m->table));
     LT_TRY(err = take(m, lt_model_arena_bytes(m->model), &m->arena));
     LT_TRY(err = take(m, lt_model_cache_bytes(m->model), &m->cache));
     lt_model_bind(m->model, m->dev, &m->access, m->arena, m->cache);
@@ -183,6 +186,7 @@ static void tiny_close(tiny *m)
     }
     lt_zero_store_close(m->store);
     lt_comm_close(m->comm);
+    lt_group_close(m->group);
     lt_dev_close(m->dev);
     lt_zero_plan_free(m->plan);
     lt_model_free(m->model);

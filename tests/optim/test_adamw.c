@@ -88,7 +88,7 @@ static lt_err bench_open(bench **out)
     LT_TRY(err = lt_dev_open(&b->dev, "cpu", &(lt_dev_options){ .n_threads = 2 }));
     LT_TRY(err = lt_dev_reserve(b->dev, &need));
     LT_TRY(err =
-               lt_dev_alloc(b->dev, LT_MEMORY_DEVICE, 2 * (N_SLICES + 1) * sizeof *b->sums, &sums));
+               lt_dev_alloc(b->dev, LT_MEMORY_DEVICE, 2 * (N_SLICES + 2) * sizeof *b->sums, &sums));
     LT_TRY(err = lt_dev_alloc(b->dev, LT_MEMORY_DEVICE, sizeof *b->state, &state));
     b->sums = sums;
     b->state = state;
@@ -353,13 +353,13 @@ LT_TEST(adamw_norm_spans_ranks)
     own = reference_norm(b);
     own_sums(b);
     for (int i = 0; i < N_SLICES; i++)
-        b->sums[N_SLICES + 1 + i] = 3 * b->sums[i];
+        b->sums[N_SLICES + 2 + i] = 3 * b->sums[i];
     b->sums[N_SLICES] = 5;
-    b->sums[2 * N_SLICES + 1] = 7;
+    b->sums[2 * N_SLICES + 2] = 7;
     decide_and_update(b, 2);
     LT_CHECK_NEAR((double)b->state->grad_norm, 2 * own, 1e-5 * own);
     LT_CHECK_NEAR(b->state->loss_sum, 12, 0);
-    b->sums[N_SLICES + 1] = NAN;
+    b->sums[N_SLICES + 2] = NAN;
     decide_and_update(b, 2);
     LT_CHECK_INT(b->state->skip, 1);
     LT_CHECK_INT(b->state->adam_t, 1);

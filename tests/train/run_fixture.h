@@ -63,7 +63,7 @@ static inline lt_err run_setup(run_case *r, const run_settings settings)
 
     *r = (run_case){ 0 };
     LT_TRY(err = run_config(&r->config, settings));
-    err = lt_setup_open(&r->setup, r->config, true);
+    err = lt_setup_open(&r->setup, r->config, NULL, true);
 fail:
     if (err != LT_OK)
         lt_config_free(r->config);

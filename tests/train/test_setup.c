@@ -71,7 +71,7 @@ static lt_err steps_for(const char *length, uint64_t *steps)
     lt_err err;
 
     LT_TRY(err = lt_config_parse(&config, yaml, (size_t)n, "c.yaml", 0, NULL));
-    LT_TRY(err = lt_setup_open(&s, config, true));
+    LT_TRY(err = lt_setup_open(&s, config, NULL, true));
     *steps = s.total_steps;
     if (s.schedule.total_steps != (int64_t)*steps)
         err = lt_fail(LT_EMISMATCH, "the schedule has other steps");
@@ -213,7 +213,7 @@ LT_TEST(setup_of_a_plan_opens_no_data)
 
     LT_CHECK_OK(run_config(&config, (run_settings){ "--data.train=/nowhere/train.manifest" }));
     LT_CHECK_OK(lt_config_resolve_batch(config, 8));
-    LT_CHECK_OK(lt_setup_open(&s, config, false));
+    LT_CHECK_OK(lt_setup_open(&s, config, NULL, false));
     LT_CHECK(!s.train && !s.tokenizer);
     LT_CHECK_INT(s.step_samples, 2 * 2 * 8); /* resolved for the ranks of the plan */
     LT_CHECK_INT(s.engine.shape.n_batch, 2);

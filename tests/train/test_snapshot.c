@@ -2,8 +2,23 @@
 #include "run_fixture.h"
 #include "train/generate.h"
 #include "train/resume.h"
+#include "train/saver.h"
 
 enum { BEFORE = 3, AFTER = 4 };
+
+static lt_err run_save(run_case *r, char **path)
+{
+    lt_saver *saver = NULL;
+    lt_err err;
+
+    LT_TRY(err = lt_saver_open(&saver, r->engine, &r->setup, false));
+    LT_TRY(err = lt_saver_start(saver, &r->state));
+    *path =
+        lt_asprintf("%s/step-%08llu", r->config->checkpoint.dir, (unsigned long long)r->state.step);
+fail:
+    lt_saver_close(saver);
+    return err;
+}
 
 /* A run of BEFORE steps saved below NAME, and the losses of the AFTER steps that follow. */
 static lt_err save_run(const char *name, const char *precision, char **path, double losses[AFTER])
@@ -16,7 +31,7 @@ static lt_err save_run(const char *name, const char *precision, char **path, dou
     snprintf(dir, sizeof dir, "--checkpoint.dir=%s", lt_test_tmp(name));
     LT_TRY(err = run_open(&r, (run_settings){ dir, precision }));
     LT_TRY(err = run_steps(&r, BEFORE, before));
-    LT_TRY(err = lt_snapshot_save(r.engine, &r.setup, &r.state, path));
+    LT_TRY(err = run_save(&r, path));
     LT_TRY(err = run_steps(&r, AFTER, losses));
 fail:
     run_close(&r);
@@ -167,9 +182,9 @@ static lt_err save_two(const char *name, run_case *r, char dir[600], char **olde
     snprintf(dir, 600, "--checkpoint.dir=%s", lt_test_tmp(name));
     LT_TRY(err = run_open(r, (run_settings){ dir }));
     LT_TRY(err = run_steps(r, BEFORE, losses));
-    LT_TRY(err = lt_snapshot_save(r->engine, &r->setup, &r->state, older));
+    LT_TRY(err = run_save(r, older));
     LT_TRY(err = run_steps(r, 1, losses));
-    LT_TRY(err = lt_snapshot_save(r->engine, &r->setup, &r->state, newer));
+    LT_TRY(err = run_save(r, newer));
 fail:
     return err;
 }

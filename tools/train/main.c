@@ -71,6 +71,18 @@ static int split_overrides(int argc, char **argv, const char **overrides)
     return n;
 }
 
+static lt_err train(lt_config *config)
+{
+    lt_group *group = NULL;
+    lt_err err;
+
+    LT_TRY(err = lt_group_open(&group));
+    err = lt_train(config, group);
+fail:
+    lt_group_close(group);
+    return err;
+}
+
 static lt_err act(const train_args *a, lt_config *config)
 {
     lt_plan_request plan = { a->device && strcmp(a->device, "auto") != 0 ? a->device : "cpu",
@@ -86,7 +98,7 @@ static lt_err act(const train_args *a, lt_config *config)
         return lt_report_dry_run(config, stdout);
     if (a->explain_step)
         return lt_report_explain(config, a->explain_step, stdout);
-    return a->print_config ? LT_OK : lt_train(config);
+    return a->print_config ? LT_OK : train(config);
 }
 
 static lt_err run(int argc, char **argv)

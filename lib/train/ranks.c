@@ -1,0 +1,64 @@
+/* train/ranks.c - small agreements. */
+#include "train/ranks.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char name[48];
+static bool failed_together; /* the last agreement was a failure */
+
+void lt_ranks_talk(const lt_group *g)
+{
+    if (g->rank == 0)
+        return;
+    snprintf(name, sizeof name, "lt-train: rank %d", g->rank);
+    lt_log_init(name, LT_LOG_ERROR);
+}
+
+lt_err lt_ranks_agree(lt_group *g, lt_err mine)
+{
+    lt_err err = lt_group_agree(g, mine);
+
+    failed_together = err != LT_OK;
+    return err;
+}
+
+void lt_ranks_last_word(const lt_group *g, lt_err err)
+{
+    if (g->rank > 0 && ((err != LT_OK && failed_together) || err == LT_ERESTART))
+        lt_log_init(name, LT_LOG_QUIET);
+}
+
+lt_err lt_ranks_sum(lt_group *g, double *values, int n)
+{
+    size_t bytes = (size_t)n * sizeof *values;
+    double *all = lt_new_array0((size_t)g->world, bytes);
+    lt_err err;
+
+    LT_TRY(err = lt_group_all_gather(g, all, values, bytes));
+    memset(values, 0, bytes);
+    for (int r = 0; r < g->world; r++)
+        for (int i = 0; i < n; i++)
+            values[i] += all[r * n + i];
+fail:
+    free(all);
+    return err;
+}
+
+lt_err lt_ranks_share_path(lt_group *g, char **path)
+{
+    lt_buf text = { 0 };
+    lt_err err;
+
+    if (*path)
+        lt_buf_append(&text, *path, strlen(*path));
+    LT_TRY(err = lt_group_broadcast(g, &text, 0));
+    free(*path);
+    *path = text.size ? lt_strdup(lt_buf_cstr(&text)) : NULL;
+fail:
+    lt_buf_release(&text);
+    return err;
+}

@@ -1,0 +1,22 @@
+/* train/ranks.h - many ranks, one voice: what they agree on, and who says it. */
+#ifndef LT_TRAIN_RANKS_H
+#define LT_TRAIN_RANKS_H
+
+#include "comm/group.h"
+
+/* Ranks but the first keep quiet from here on, errors apart, which they lead with their number. */
+void lt_ranks_talk(const lt_group *g);
+
+/* lt_group_agree, remembered for the last word. */
+LT_MUST_USE lt_err lt_ranks_agree(lt_group *g, lt_err mine);
+/* Before a run ends with err: when all ranks failed or stopped together, only rank 0 will say the
+ * sentence. */
+void lt_ranks_last_word(const lt_group *g, lt_err err);
+
+/* The sum over all ranks of each of n values, in rank order, in place. */
+LT_MUST_USE lt_err lt_ranks_sum(lt_group *g, double *values, int n);
+
+/* Rank 0's path on every rank: *path is replaced (free it); NULL stays NULL. */
+LT_MUST_USE lt_err lt_ranks_share_path(lt_group *g, char **path);
+
+#endif

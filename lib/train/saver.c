@@ -1,0 +1,368 @@
+/* train/saver.c - snapshot, writer thread, commit. */
+#include "train/saver.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "ckpt/checkpoint_dir.h"
+#include "ckpt/checkpoint_save.h"
+#include "ckpt/checkpoint_writer.h"
+#include "train/snapshot_parts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_BLOBS = 6 };
+
+/* Small files of one save, made by rank 0 when it starts. */
+typedef struct save_blobs {
+    lt_buf text[MOST_BLOBS];
+    lt_ckpt_blob list[MOST_BLOBS];
+    size_t n;
+} save_blobs;
+
+struct lt_saver {
+    lt_engine *e;
+    const lt_setup *s;
+    lt_group *group;
+    bool async;
+    lt_zero_piece *pieces; /* of this rank */
+    int n_pieces;
+    uint64_t n_values; /* of one group, all pieces */
+    float *memory;     /* LT_SNAPSHOT_GROUPS * n_values; NULL between saves when not async */
+    lt_ckpt_tensor *tensors;
+    lt_ckpt_slice *slices;
+    lt_ckpt_writer *writer;
+    /* The save under way. */
+    bool active, retiring;
+    char *tmp; /* its folder */
+    double started, stalled;
+    lt_run_state state;
+    lt_ckpt_save_request rq;
+    save_blobs blobs;
+};
+
+/* ---- what is saved */
+
+/* What else decides the future of a run: on resume these must agree. */
+static void identity(lt_buf *out, const lt_setup *s)
+{
+    char data[LT_SHA256_HEX];
+
+    lt_sha256_hex(lt_dataset_manifest(s->train)->id, data);
+    lt_buf_printf(
+        out, "\"data\": \"%s\", \"seq_len\": %" PRId64 ", \"seed\": %" PRId64 ", \"shuffle\": %s, ",
+        data, s->config->data.seq_len, s->config->training.seed,
+        s->config->data.shuffle ? "true" : "false");
+}
+
+static lt_err format_state(lt_buf *out, lt_engine *e, const lt_setup *s, const lt_run_state *state)
+{
+    lt_step_state now;
+    lt_err err;
+
+    LT_TRY(err = lt_engine_state(e, &now));
+    lt_buf_printf(out, "{");
+    identity(out, s);
+    lt_buf_printf(out, "\"step\": %" PRIu64 ", \"samples\": %" PRIu64 ", \"tokens\": %" PRIu64,
+                  state->step, state->samples, state->tokens);
+    lt_buf_printf(out, ", \"adam_t\": %" PRIu64 ", \"skipped_steps\": %u", now.adam_t,
+                  now.n_skipped);
+    lt_buf_printf(out,
+                  ", \"loss_scale\": %.9g, \"hysteresis_left\": %u, \"scale_step\": %" PRId64
+                  ", \"last_overflow\": %" PRId64 "}\n",
+                  (double)now.loss_scale, now.hysteresis_left, now.scale_step, now.last_overflow);
+fail:
+    return err;
+}
+
+static lt_buf *next_blob(save_blobs *b, const char *name)
+{
+    LT_BUG_ON(b->n == MOST_BLOBS);
+    b->list[b->n].name = name;
+    return &b->text[b->n++];
+}
+
+static void release_blobs(save_blobs *b)
+{
+    for (size_t i = 0; i < MOST_BLOBS; i++)
+        lt_buf_release(&b->text[i]);
+    *b = (save_blobs){ 0 };
+}
+
+static lt_err make_blobs(lt_saver *v)
+{
+    const lt_setup *s = v->s;
+    lt_dev *dev = lt_engine_device(v->e);
+    save_blobs *b = &v->blobs;
+    lt_err err;
+
+    release_blobs(b);
+    lt_model_config_to_hf(next_blob(b, "config.json"), &s->config->model.dims, "float32");
+    lt_generation_config_to_hf(next_blob(b, "generation_config.json"), &s->config->model.dims);
+    lt_config_digest_text(s->config, next_blob(b, "config.yaml"));
+    LT_TRY(err = format_state(next_blob(b, "state.json"), v->e, s, &v->state));
+    if (s->tokenizer)
+        lt_buf_append(next_blob(b, "tokenizer.json"), s->tokenizer_json.data,
+                      s->tokenizer_json.size);
+    if (dev->backend->tuning_save)
+        dev->backend->tuning_save(dev, next_blob(b, LT_SNAPSHOT_TUNING));
+    if (b->text[b->n - 1].size == 0) /* nothing was tuned */
+        b->n--;
+    for (size_t i = 0; i < b->n; i++) {
+        b->list[i].data = b->text[i].data;
+        b->list[i].size = b->text[i].size;
+    }
+fail:
+    return err;
+}
+
+/* ---- life */
+
+/* Older steps go in the background; that one of them could not be removed loses nothing. */
+static void end_retiring(lt_saver *v)
+{
+    if (v->retiring && lt_ckpt_writer_join(v->writer, NULL) != LT_OK)
+        lt_log_warn("%s", lt_err_text());
+    v->retiring = false;
+}
+
+uint64_t lt_saver_bytes(const lt_zero_plan *plan, const lt_param_table *table)
+{
+    int n = 0;
+    lt_zero_piece *pieces = lt_zero_plan_pieces(plan, table, &n);
+    uint64_t values = 0;
+
+    for (int i = 0; i < n; i++)
+        values += (uint64_t)pieces[i].count;
+    free(pieces);
+    return values * LT_SNAPSHOT_GROUPS * sizeof(float);
+}
+
+static lt_err take_memory(lt_saver *v)
+{
+    lt_dev *dev = lt_engine_device(v->e);
+    void *memory = NULL;
+    lt_err err = lt_dev_alloc(dev, LT_MEMORY_PINNED,
+                              v->n_values * LT_SNAPSHOT_GROUPS * sizeof(float), &memory);
+
+    v->memory = memory;
+    return err == LT_OK ? LT_OK : lt_fail_in("checkpoint snapshot (checkpoint.async)");
+}
+
+static void give_memory(lt_saver *v)
+{
+    lt_dev_free(lt_engine_device(v->e), LT_MEMORY_PINNED, v->memory);
+    v->memory = NULL;
+}
+
+static void list_slices(lt_saver *v)
+{
+    const lt_param_table *table = lt_engine_table(v->e);
+    lt_ckpt_slice *s = v->slices;
+    const float *at = v->memory;
+
+    for (int g = 0; g < LT_SNAPSHOT_GROUPS; g++)
+        for (int i = 0; i < v->n_pieces; i++) {
+            const lt_zero_piece *p = &v->pieces[i];
+
+            *s++ = (lt_ckpt_slice){ .group = lt_snapshot_groups[g].group,
+                                    .name = table->params[p->param].name,
+                                    .dtype = LT_F32,
+                                    .first = (uint64_t)p->first,
+                                    .count = (uint64_t)p->count,
+                                    .data = at };
+            at += p->count;
+        }
+}
+
+lt_err lt_saver_open(lt_saver **out, lt_engine *e, const lt_setup *s, bool async)
+{
+    const lt_param_table *table = lt_engine_table(e);
+    lt_saver *v = lt_new0(sizeof *v);
+    lt_err err = LT_OK;
+
+    *v = (lt_saver){ .e = e, .s = s, .group = lt_engine_group(e), .async = async };
+    v->pieces = lt_zero_plan_pieces(lt_engine_zero_plan(e), table, &v->n_pieces);
+    for (int i = 0; i < v->n_pieces; i++)
+        v->n_values += (uint64_t)v->pieces[i].count;
+    v->tensors = lt_snapshot_tensors(table);
+    v->slices = lt_new_array0((size_t)v->n_pieces * LT_SNAPSHOT_GROUPS + 1, sizeof *v->slices);
+    if (async)
+        LT_TRY(err = take_memory(v));
+    LT_TRY(err = lt_ckpt_writer_open(&v->writer));
+    *out = v;
+    return LT_OK;
+fail:
+    lt_saver_close(v);
+    return err;
+}
+
+void lt_saver_close(lt_saver *v)
+{
+    if (!v)
+        return;
+    end_retiring(v);
+    lt_ckpt_writer_close(v->writer);
+    if (v->active && v->group->rank == 0)
+        lt_ckpt_discard(v->tmp);
+    give_memory(v);
+    release_blobs(&v->blobs);
+    free(v->tmp);
+    free(v->pieces);
+    free(v->tensors);
+    free(v->slices);
+    free(v);
+}
+
+/* ---- a save */
+
+static lt_err snapshot(lt_saver *v)
+{
+    lt_zero_store *store = lt_engine_store(v->e);
+    float *at = v->memory;
+    lt_err err;
+
+    LT_TRY(err = lt_zero_sync(store));
+    for (int g = 0; g < LT_SNAPSHOT_GROUPS; g++)
+        for (int i = 0; i < v->n_pieces; i++) {
+            LT_TRY(err = lt_zero_read(store, lt_snapshot_groups[g].which, &v->pieces[i], at));
+            at += v->pieces[i].count;
+        }
+fail:
+    return err;
+}
+
+/* Rank 0 makes the folder; its path is all that others need. */
+static lt_err begin(lt_saver *v)
+{
+    lt_err err = LT_OK;
+
+    free(v->tmp);
+    v->tmp = NULL;
+    if (v->group->rank == 0)
+        err = lt_ckpt_begin(v->s->config->checkpoint.dir, v->state.step, &v->tmp);
+    LT_TRY(err = lt_ranks_agree(v->group, err));
+    err = lt_ranks_share_path(v->group, &v->tmp);
+fail:
+    return err;
+}
+
+static lt_err start_own(lt_saver *v)
+{
+    lt_err err = LT_OK;
+
+    if (!v->memory)
+        LT_TRY(err = take_memory(v));
+    list_slices(v);
+    LT_TRY(err = snapshot(v));
+    LT_TRY(err = make_blobs(v));
+    v->rq = (lt_ckpt_save_request){ .step = { v->state.step, v->state.samples, v->state.tokens,
+                                              v->state.run_id },
+                                    .tensors = v->tensors,
+                                    .n_tensors = (size_t)lt_engine_table(v->e)->n_params,
+                                    .slices = v->slices,
+                                    .n_slices = (size_t)v->n_pieces * LT_SNAPSHOT_GROUPS,
+                                    .blobs = v->blobs.list,
+                                    .n_blobs = v->blobs.n,
+                                    .rank = (uint32_t)v->group->rank,
+                                    .world = (uint32_t)v->group->world };
+fail:
+    return err;
+}
+
+lt_err lt_saver_start(lt_saver *v, const lt_run_state *state)
+{
+    lt_err err;
+
+    LT_TRY(err = lt_saver_finish(v));
+    end_retiring(v);
+    v->started = lt_now();
+    v->state = *state;
+    LT_TRY(err = begin(v));
+    v->active = true;
+    err = lt_ranks_agree(v->group, start_own(v));
+    if (err != LT_OK) {
+        if (v->group->rank == 0)
+            lt_ckpt_discard(v->tmp);
+        v->active = false;
+        goto fail;
+    }
+    lt_ckpt_writer_start(v->writer, v->tmp, &v->rq);
+    v->stalled = lt_now() - v->started;
+    if (!v->async)
+        err = lt_saver_finish(v);
+fail:
+    return err;
+}
+
+bool lt_saver_active(const lt_saver *v)
+{
+    return v->active;
+}
+
+bool lt_saver_written(lt_saver *v)
+{
+    return v->active && !lt_ckpt_writer_busy(v->writer);
+}
+
+lt_err lt_saver_look(lt_saver *v, bool all_written)
+{
+    return v->active && all_written ? lt_saver_finish(v) : LT_OK;
+}
+
+/* Rank 0: MANIFEST and rename, then older steps may go. */
+static lt_err commit(lt_saver *v, lt_buf *parts)
+{
+    const lt_config_checkpoint *c = &v->s->config->checkpoint;
+    const char **texts = lt_new_array0((size_t)v->group->world, sizeof *texts);
+    bool published = false;
+    lt_err err;
+
+    for (int r = 0; r < v->group->world; r++)
+        texts[r] = lt_buf_cstr(&parts[r]);
+    err = lt_ckpt_commit(v->tmp, &v->rq, texts, (size_t)v->group->world, &published);
+    free(texts);
+    if (err != LT_OK) {
+        if (!published)
+            lt_ckpt_discard(v->tmp);
+        return err;
+    }
+    lt_log_info("saved %s/step-%08" PRIu64 " in %.2f s; training stood still for %.2f s", c->dir,
+                v->state.step, lt_now() - v->started, v->stalled);
+    lt_ckpt_writer_start_retire(v->writer, c->dir, (int)c->keep_last);
+    v->retiring = true;
+    return LT_OK;
+}
+
+lt_err lt_saver_finish(lt_saver *v)
+{
+    double start = lt_now();
+    lt_buf part = { 0 }, *parts = lt_new_array0((size_t)v->group->world, sizeof *parts);
+    lt_err err = LT_OK;
+
+    if (!v->active)
+        goto fail;
+    v->active = false;
+    err = lt_ranks_agree(v->group, lt_ckpt_writer_join(v->writer, &part));
+    v->stalled += lt_now() - start;
+    if (err != LT_OK) {
+        if (v->group->rank == 0)
+            lt_ckpt_discard(v->tmp);
+        goto fail;
+    }
+    LT_TRY(err = lt_group_gather(v->group, &part, parts));
+    if (v->group->rank == 0)
+        err = commit(v, parts);
+    err = lt_ranks_agree(v->group, err);
+fail:
+    if (!v->async)
+        give_memory(v);
+    for (int r = 0; r < v->group->world; r++)
+        lt_buf_release(&parts[r]);
+    free(parts);
+    lt_buf_release(&part);
+    return err;
+}
