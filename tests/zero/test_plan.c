@@ -8,7 +8,7 @@
 
 static const int worlds[] = { 1, 2, 3, 4, 7, 8, 64 };
 
-enum { N_RANDOM = 60 };
+enum { N_RANDOM = 400 };
 
 static int64_t between(uint64_t which, uint64_t draw, int64_t low, int64_t high)
 {
