@@ -7,9 +7,17 @@
  *     wait(slot)            LT_STREAM_COMPUTE waits until the record is there; its device address
  *     store(slot)           slot -> its record, on LT_STREAM_COPY_OUT, after what compute enqueued
  *     drop(slot)            instead of store: the slot is free again, the record as it was
- * so record i + 1 arrives and record i - 1 leaves while record i is computed on.  With a file, one
- * thread reads and one writes; each record has its CRC-32C, checked when it is read.  The file is
- * preallocated, unlinked when it is closed, and no part of any checkpoint. */
+ * so record i + 1 arrives and record i - 1 leaves while record i is computed on.  A fetch sees what
+ * was stored before it, from whichever slot.  Two slots may hold one record as long as neither
+ * stores it.
+ *
+ * With a file, one thread reads and one writes; each record has its CRC-32C, checked when it is read.
+ * The file is preallocated, has no name from its opening on (so a kill leaves nothing behind) and is
+ * no part of any checkpoint.  Reading, computing and writing overlap with three slots or more.
+ *
+ * All calls come from the thread that owns the device.  The first failure stays for good: records
+ * are neither read nor written after it, slots keep safe addresses with anything in them, so a loop
+ * need not look before it ends. */
 #ifndef LT_ZERO_TIER_H
 #define LT_ZERO_TIER_H
 
@@ -29,25 +37,35 @@ typedef struct lt_tier_options {
     const size_t *bytes; /* of each record; copied */
 } lt_tier_options;
 
-/* Bytes that open will take, by place: the arithmetic that open allocates by. */
+/* Bytes that open will take, by place: the arithmetic that open allocates by.  A few bytes a record
+ * and a slot for book-keeping are not counted.  LT_TIER_NONE or no records: all 0. */
 typedef struct lt_tier_bytes {
     uint64_t device, host, file;
 } lt_tier_bytes;
 lt_tier_bytes lt_tier_plan(const lt_tier_options *o);
 
-/* Records start as zeros.  LT_EIO/LT_ENOMEM with path, bytes wanted and bytes there. */
+/* At least one record and one slot.  Records start as zeros.  LT_EIO (LT_ENOENT: no such directory)
+ * and LT_ENOMEM with label or path, bytes wanted and bytes there. */
 LT_MUST_USE lt_err lt_tier_open(lt_tier **out, lt_dev *dev, const lt_tier_options *o);
 void lt_tier_close(lt_tier *t); /* NULL is fine */
 
-/* Slots are used in any order; a slot holds one record from fetch to store or drop. */
+/* Slots are used in any order; a slot holds one record from fetch to store or drop.  A store comes
+ * after a wait; waiting twice is fine, and the address of a slot never changes.  HOST: the host never
+ * waits.  FILE: wait blocks until the record is read, and any call may until the copy of the store
+ * before it has left the device. */
 void lt_tier_fetch(lt_tier *t, int record, int slot);
 void *lt_tier_wait(lt_tier *t, int slot);
 void lt_tier_store(lt_tier *t, int slot);
 void lt_tier_drop(lt_tier *t, int slot);
-/* Everything stored has arrived (the host waits), and the first failure since the last call. */
+/* The first failure so far, without waiting. */
+LT_MUST_USE lt_err lt_tier_check(lt_tier *t);
+/* Everything stored or written has arrived (the host waits), and the first failure there was. */
 LT_MUST_USE lt_err lt_tier_flush(lt_tier *t);
 
-/* Part of a record <-> host memory, blocking, after a flush: checkpoints and first weights. */
+/* Part of a record <-> host memory, blocking, for checkpoints and first weights.  Waits for what was
+ * stored, so no flush is needed; no slot may hold a record that is written.  FILE: one record at a
+ * time is kept at hand, so parts of one record follow one another cheaply, and what was written goes
+ * to the file when another record is asked for, fetched, or at the flush. */
 LT_MUST_USE lt_err lt_tier_read(lt_tier *t, int record, size_t offset, size_t bytes, void *dst);
 LT_MUST_USE lt_err lt_tier_write(lt_tier *t, int record, size_t offset, size_t bytes,
                                  const void *src);

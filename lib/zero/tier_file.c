@@ -1,0 +1,522 @@
+/* zero/tier_file.c - records in a file, read by one thread and written by another.
+ *
+ * Every slot has a record's room in host memory, the staging, through which records pass both ways:
+ *
+ *     fetch   the reader is given the slot: file -> staging, CRC checked
+ *     wait    the host waits for that, then staging -> slot on COPY_IN
+ *     store   slot -> staging on COPY_OUT; the store is pending
+ *     later   the next call that may wait a moment waits for that copy and gives the slot to the
+ *             writer: staging -> file.  Only the owner of the device calls into it, so the writer
+ *             cannot wait for itself.  One store is pending at most.
+ *
+ * A slot is given to a thread at most once at a time: `reading` and `writing` say so, under the lock.
+ * The reader holds back while its slot's staging, or its record, is still being written; the writer
+ * waits for nobody.  CRCs are of the records without their padding. */
+#include "zero/tier_parts.h"
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+typedef struct file_slot {
+    char *staging; /* a record, LT_TIER_BLOCK aligned */
+    bool reading, writing;
+    int read_record, write_record;
+} file_slot;
+
+/* Slots in the order they were given. */
+typedef struct job_queue {
+    int *slots; /* ring of [n_slots] */
+    uint64_t given, taken;
+} job_queue;
+
+typedef struct file_tier {
+    lt_tier base;
+    char *path; /* the name it had, for messages */
+    int fd;
+    void *memory;     /* plan.host bytes: all staging, then the desk */
+    file_slot *slots; /* [n_slots] */
+    uint32_t *crc;    /* [n_records] written by whoever writes the record */
+    int pending;      /* the slot whose store has not been given to the writer; -1: none */
+    char *desk;       /* the record whose parts are read and written */
+    int desk_record;  /* -1: none */
+    bool desk_dirty;
+    pthread_t reader, writer;
+    bool reader_runs, writer_runs;
+    pthread_cond_t changed; /* with base.lock: */
+    job_queue reads, writes;
+    bool stop;
+} file_tier;
+
+static file_tier *file_of(lt_tier *t)
+{
+    return (file_tier *)t;
+}
+
+/* ---- the file */
+
+static uint64_t padded_bytes(const file_tier *f, int record)
+{
+    size_t bytes = f->base.bytes[record];
+
+    return LT_ALIGN_UP(bytes ? bytes : 1, (uint64_t)LT_TIER_BLOCK);
+}
+
+static lt_err write_at(file_tier *f, uint64_t offset, const char *data, uint64_t n)
+{
+    while (n > 0) {
+        ssize_t k = pwrite(f->fd, data, n, (off_t)offset);
+
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0)
+            return lt_fail(LT_EIO, "%s: write of %llu bytes at offset %llu: %s", f->path,
+                           (unsigned long long)n, (unsigned long long)offset, strerror(errno));
+        data += k;
+        offset += (uint64_t)k;
+        n -= (uint64_t)k;
+    }
+    return LT_OK;
+}
+
+static lt_err write_record(file_tier *f, int record, const char *src)
+{
+    f->crc[record] = lt_crc32c(0, src, f->base.bytes[record]);
+    return write_at(f, f->base.offset[record], src, padded_bytes(f, record));
+}
+
+static lt_err read_record(file_tier *f, int record, char *dst)
+{
+    uint64_t offset = f->base.offset[record], n = padded_bytes(f, record), got = 0;
+    uint32_t crc;
+
+    while (got < n) {
+        ssize_t k = pread(f->fd, dst + got, n - got, (off_t)(offset + got));
+
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k < 0)
+            return lt_fail(LT_EIO, "%s: record %d: read of %llu bytes at offset %llu: %s", f->path,
+                           record, (unsigned long long)(n - got),
+                           (unsigned long long)(offset + got), strerror(errno));
+        if (k == 0)
+            return lt_fail(LT_EFORMAT,
+                           "%s: record %d at offset %llu: truncated: expected %llu bytes, found "
+                           "%llu",
+                           f->path, record, (unsigned long long)offset, (unsigned long long)n,
+                           (unsigned long long)got);
+        got += (uint64_t)k;
+    }
+    crc = lt_crc32c(0, dst, f->base.bytes[record]);
+    if (crc != f->crc[record])
+        return lt_fail(LT_EFORMAT,
+                       "%s: record %d at offset %llu is damaged: expected CRC-32C %08x, found %08x",
+                       f->path, record, (unsigned long long)offset, f->crc[record], crc);
+    return LT_OK;
+}
+
+static lt_err create(file_tier *f)
+{
+    enum { FLAGS = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC };
+
+    f->fd = open(f->path, FLAGS, 0600);
+    if (f->fd < 0 &&
+        errno == EEXIST) { /* left by a kill right here, of a process with our number */
+        unlink(f->path);
+        f->fd = open(f->path, FLAGS, 0600);
+    }
+    if (f->fd < 0)
+        return lt_fail(errno == ENOENT ? LT_ENOENT : LT_EIO, "%s: cannot create: %s", f->path,
+                       strerror(errno));
+    if (unlink(f->path) != 0)
+        return lt_fail(LT_EIO, "%s: cannot remove: %s", f->path, strerror(errno));
+    return LT_OK;
+}
+
+/* A file system that cannot reserve is given the zeros, a staging at a time. */
+static lt_err write_zeros(file_tier *f, uint64_t bytes)
+{
+    uint64_t step = (uint64_t)(f->desk - f->slots[0].staging);
+    lt_err err;
+
+    for (uint64_t at = 0; at < bytes; at += step)
+        LT_TRY(err = write_at(f, at, f->slots[0].staging, bytes - at < step ? bytes - at : step));
+    return LT_OK;
+fail:
+    return err;
+}
+
+static lt_err reserve(file_tier *f, uint64_t bytes)
+{
+    struct statvfs fs;
+    uint64_t there = 0;
+    lt_err err = LT_EIO;
+    int rc;
+
+    if (fstatvfs(f->fd, &fs) == 0)
+        there = (uint64_t)fs.f_bavail * fs.f_frsize;
+    do
+        rc = fallocate(f->fd, 0, 0, (off_t)bytes);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+        lt_fail(LT_EIO, "%s: cannot reserve: %s", f->path, strerror(errno));
+    else
+        err = rc == 0 ? LT_OK : write_zeros(f, bytes);
+    if (err == LT_OK)
+        return LT_OK;
+    return lt_fail(LT_EIO, "%s (%llu bytes wanted, %llu free)", lt_err_text(),
+                   (unsigned long long)bytes, (unsigned long long)there);
+}
+
+/* O_DIRECT where the file system takes it, at LT_TIER_BLOCK: records are not worth caching. */
+static bool use_direct_io(file_tier *f)
+{
+    int flags = fcntl(f->fd, F_GETFL);
+
+    if (flags < 0 || fcntl(f->fd, F_SETFL, flags | O_DIRECT) != 0)
+        return false;
+    if (pread(f->fd, f->desk, LT_TIER_BLOCK, 0) == LT_TIER_BLOCK)
+        return true;
+    fcntl(f->fd, F_SETFL, flags);
+    return false;
+}
+
+/* ---- the threads */
+
+/* Under the lock; the ring has room, for a slot is in it at most once. */
+static void give(job_queue *q, int slot, int n_slots)
+{
+    q->slots[q->given++ % (uint64_t)n_slots] = slot;
+}
+
+static bool is_written(const file_tier *f, int record)
+{
+    for (int i = 0; i < f->base.n_slots; i++)
+        if (f->slots[i].writing && f->slots[i].write_record == record)
+            return true;
+    return false;
+}
+
+/* The slot that a queue asks for next; NULL: the thread ends.  Under the lock. */
+static file_slot *take(file_tier *f, job_queue *q)
+{
+    while (!f->stop && q->given == q->taken)
+        pthread_cond_wait(&f->changed, &f->base.lock);
+    return f->stop ? NULL : &f->slots[q->slots[q->taken++ % (uint64_t)f->base.n_slots]];
+}
+
+static void *reader_main(void *arg)
+{
+    file_tier *f = arg;
+    pthread_mutex_t *lock = &f->base.lock;
+    file_slot *s;
+
+    pthread_mutex_lock(lock);
+    while ((s = take(f, &f->reads))) {
+        while (!f->stop && (s->writing || is_written(f, s->read_record)))
+            pthread_cond_wait(&f->changed, lock);
+        if (!f->stop && f->base.fault.code == LT_OK) {
+            pthread_mutex_unlock(lock);
+            if (read_record(f, s->read_record, s->staging) != LT_OK)
+                lt_tier_note(&f->base);
+            pthread_mutex_lock(lock);
+        }
+        s->reading = false;
+        pthread_cond_broadcast(&f->changed);
+    }
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+static void *writer_main(void *arg)
+{
+    file_tier *f = arg;
+    pthread_mutex_t *lock = &f->base.lock;
+    file_slot *s;
+
+    pthread_mutex_lock(lock);
+    while ((s = take(f, &f->writes))) {
+        if (f->base.fault.code == LT_OK) {
+            pthread_mutex_unlock(lock);
+            if (write_record(f, s->write_record, s->staging) != LT_OK)
+                lt_tier_note(&f->base);
+            pthread_mutex_lock(lock);
+        }
+        s->writing = false;
+        pthread_cond_broadcast(&f->changed);
+    }
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+static lt_err start_threads(file_tier *f)
+{
+    sigset_t all, before;
+    int rc;
+
+    /* Signals belong to the main thread. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&f->reader, NULL, reader_main, f);
+    f->reader_runs = rc == 0;
+    if (rc == 0)
+        rc = pthread_create(&f->writer, NULL, writer_main, f);
+    f->writer_runs = rc == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        return lt_fail(LT_EIO, "%s: cannot start a thread: %s", f->path, strerror(rc));
+    return LT_OK;
+}
+
+/* ---- open and close */
+
+static void lay_out_memory(file_tier *f)
+{
+    uint64_t room = LT_ALIGN_UP(f->base.largest ? f->base.largest : 1, (uint64_t)LT_TIER_BLOCK);
+    char *p = (char *)LT_ALIGN_UP((uintptr_t)f->memory, (uintptr_t)LT_TIER_BLOCK);
+
+    for (int i = 0; i < f->base.n_slots; i++, p += room)
+        f->slots[i].staging = p;
+    f->desk = p;
+}
+
+/* The file holds zeros; their CRC is worked out once a size. */
+static void set_zero_crcs(file_tier *f)
+{
+    const size_t *bytes = f->base.bytes;
+
+    for (int i = 0; i < f->base.n_records; i++) {
+        int same = 0;
+
+        while (bytes[same] != bytes[i])
+            same++;
+        f->crc[i] = same < i ? f->crc[same] : lt_crc32c(0, f->desk, bytes[i]);
+    }
+}
+
+static lt_err file_open(lt_tier *t, const lt_tier_options *o)
+{
+    file_tier *f = file_of(t);
+    bool direct;
+    lt_err err;
+
+    f->fd = -1;
+    f->pending = f->desk_record = -1;
+    pthread_cond_init(&f->changed, NULL);
+    f->slots = lt_new_array0((size_t)t->n_slots, sizeof *f->slots);
+    f->reads.slots = lt_new_array0((size_t)t->n_slots, sizeof *f->reads.slots);
+    f->writes.slots = lt_new_array0((size_t)t->n_slots, sizeof *f->writes.slots);
+    f->crc = lt_new_array0((size_t)t->n_records, sizeof *f->crc);
+    f->path = lt_asprintf("%s/lt-%s.%ld", o->path, o->label, (long)getpid());
+    LT_TRY(err = lt_tier_memory_take(t, t->plan.host, &f->memory));
+    lay_out_memory(f);
+    LT_TRY(err = create(f));
+    LT_TRY(err = reserve(f, t->plan.file));
+    direct = use_direct_io(f);
+    set_zero_crcs(f);
+    LT_TRY(err = start_threads(f));
+    lt_log_debug("offload %s: %llu bytes in %s, %s", t->label, (unsigned long long)t->plan.file,
+                 o->path, direct ? "direct" : "through the page cache");
+    return LT_OK;
+fail:
+    return err;
+}
+
+static void file_close(lt_tier *t)
+{
+    file_tier *f = file_of(t);
+
+    if (!f->path) /* it was not opened */
+        return;
+    pthread_mutex_lock(&t->lock);
+    f->stop = true;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&t->lock);
+    if (f->reader_runs)
+        pthread_join(f->reader, NULL);
+    if (f->writer_runs)
+        pthread_join(f->writer, NULL);
+    if (f->fd >= 0)
+        close(f->fd);
+    lt_tier_memory_give(t, t->plan.host, f->memory);
+    pthread_cond_destroy(&f->changed);
+    free(f->crc);
+    free(f->writes.slots);
+    free(f->reads.slots);
+    free(f->slots);
+    free(f->path);
+}
+
+/* ---- records */
+
+/* The pending store goes to the writer, once its copy has left the device. */
+static void hand_over(file_tier *f)
+{
+    file_slot *s;
+    int slot = f->pending;
+
+    if (slot < 0)
+        return;
+    f->pending = -1;
+    s = &f->slots[slot];
+    lt_tier_event_sync(&f->base, f->base.slots[slot].left);
+    pthread_mutex_lock(&f->base.lock);
+    s->writing = true;
+    give(&f->writes, slot, f->base.n_slots);
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->base.lock);
+}
+
+/* What file_write left on the desk goes to the file. */
+static lt_err clear_desk(file_tier *f)
+{
+    if (!f->desk_dirty || lt_tier_failed(&f->base))
+        return LT_OK;
+    f->desk_dirty = false;
+    return write_record(f, f->desk_record, f->desk);
+}
+
+static bool is_read(file_tier *f, int slot)
+{
+    bool done;
+
+    pthread_mutex_lock(&f->base.lock);
+    done = !f->slots[slot].reading;
+    pthread_mutex_unlock(&f->base.lock);
+    return done;
+}
+
+static void wait_for_reader(file_tier *f, int slot)
+{
+    pthread_mutex_lock(&f->base.lock);
+    while (f->slots[slot].reading)
+        pthread_cond_wait(&f->changed, &f->base.lock);
+    pthread_mutex_unlock(&f->base.lock);
+}
+
+static void file_fetch(lt_tier *t, int record, int slot)
+{
+    file_tier *f = file_of(t);
+    file_slot *s = &f->slots[slot];
+
+    if (f->desk_record == record && clear_desk(f) != LT_OK)
+        lt_tier_note(t);
+    if (f->pending >= 0 && (f->pending == slot || f->slots[f->pending].write_record == record))
+        hand_over(f);
+    wait_for_reader(f, slot);                      /* a fetch that was dropped before its wait */
+    lt_tier_event_sync(t, t->slots[slot].arrived); /* its copy out of the staging */
+    s->read_record = record;
+    pthread_mutex_lock(&t->lock);
+    s->reading = true;
+    give(&f->reads, slot, t->n_slots);
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* The copy is given to the device before the pending store is waited for, unless the host has to
+ * wait for the file anyway. */
+static void file_arrive(lt_tier *t, int slot)
+{
+    file_tier *f = file_of(t);
+
+    if (!is_read(f, slot))
+        hand_over(f);
+    wait_for_reader(f, slot);
+    lt_tier_copy_in(t, t->slots[slot].record, slot, f->slots[slot].staging);
+    hand_over(f);
+}
+
+static void file_store(lt_tier *t, int slot)
+{
+    file_tier *f = file_of(t);
+    int record = t->slots[slot].record;
+
+    hand_over(f);
+    if (f->desk_record == record)
+        f->desk_record = -1;
+    lt_tier_copy_out(t, slot, f->slots[slot].staging);
+    f->slots[slot].write_record = record;
+    f->pending = slot;
+}
+
+static void file_settle(lt_tier *t)
+{
+    file_tier *f = file_of(t);
+
+    hand_over(f);
+    pthread_mutex_lock(&t->lock);
+    for (int i = 0; i < t->n_slots; i++)
+        while (f->slots[i].reading || f->slots[i].writing)
+            pthread_cond_wait(&f->changed, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void file_flush(lt_tier *t)
+{
+    if (clear_desk(file_of(t)) != LT_OK)
+        lt_tier_note(t);
+}
+
+/* Puts the record on the desk; whole: all of it is about to be written. */
+static lt_err take_to_desk(file_tier *f, int record, bool whole)
+{
+    lt_err err;
+
+    if (f->desk_record == record)
+        return LT_OK;
+    LT_TRY(err = clear_desk(f));
+    f->desk_record = -1;
+    if (!whole)
+        LT_TRY(err = read_record(f, record, f->desk));
+    f->desk_record = record;
+    return LT_OK;
+fail:
+    return err;
+}
+
+static lt_err file_read(lt_tier *t, int record, size_t offset, size_t bytes, void *dst)
+{
+    file_tier *f = file_of(t);
+    lt_err err;
+
+    LT_TRY(err = take_to_desk(f, record, false));
+    memcpy(dst, f->desk + offset, bytes);
+    return LT_OK;
+fail:
+    return err;
+}
+
+static lt_err file_write(lt_tier *t, int record, size_t offset, size_t bytes, const void *src)
+{
+    file_tier *f = file_of(t);
+    lt_err err;
+
+    LT_TRY(err = take_to_desk(f, record, bytes == t->bytes[record]));
+    memcpy(f->desk + offset, src, bytes);
+    f->desk_dirty = true;
+    return LT_OK;
+fail:
+    return err;
+}
+
+const lt_tier_ops lt_tier_file_ops = {
+    .bytes = sizeof(file_tier),
+    .open = file_open,
+    .close = file_close,
+    .fetch = file_fetch,
+    .arrive = file_arrive,
+    .store = file_store,
+    .settle = file_settle,
+    .flush = file_flush,
+    .read = file_read,
+    .write = file_write,
+};
