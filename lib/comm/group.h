@@ -1,12 +1,17 @@
 /* comm/group.h - the ranks of a job: who they are, how they were started, and small host messages.
  *
- * A process learns from its environment whether mpirun, srun with PMIx, or SLURM alone started it.
- * The group is the control plane: bytes of the host, blocking, callable from any one thread at a
- * time.  Tensors go through lt_comm. */
+ * A process learns from its environment whether mpirun, srun with PMIx, or SLURM alone started it
+ * (comm/launch.h).  The group is the control plane: bytes of the host, blocking, callable from any
+ * one thread at a time.  Tensors go through lt_comm.
+ *
+ * After a failure of the group itself (a rank is gone) `failed` is set: later calls return at once,
+ * and closing waits for nobody. */
 #ifndef LT_COMM_GROUP_H
 #define LT_COMM_GROUP_H
 
 #include "base/mem.h"
+
+#include <stdatomic.h>
 
 enum { LT_HOST_NAME_BYTES = 64 };
 
@@ -21,7 +26,12 @@ typedef struct lt_group lt_group;
 typedef struct lt_group_ops {
     /* mine (bytes) of each rank -> all (world * bytes) in rank order, on every rank */
     lt_err (*all_gather)(lt_group *g, void *all, const void *mine, size_t bytes);
-    void (*close)(lt_group *g);
+    /* data (bytes, the same everywhere) of rank `root` replaces everybody's */
+    lt_err (*broadcast)(lt_group *g, void *data, size_t bytes, int root);
+    /* mine (bytes[rank]) of each rank r -> parts[r] (bytes[r]) on rank 0, where mine and parts[0]
+     * differ; parts is NULL elsewhere */
+    lt_err (*gather)(lt_group *g, const void *mine, void *const *parts, const uint64_t *bytes);
+    void (*close)(lt_group *g); /* frees; waits for nobody when g->failed */
 } lt_group_ops;
 
 /* Implementations embed this as their first member. */
@@ -32,6 +42,7 @@ struct lt_group {
     int local_rank, local_world; /* among the ranks of this host, in rank order */
     int n_hosts;
     char host[LT_HOST_NAME_BYTES];
+    atomic_bool failed;
 };
 
 /* Joins the job that the environment describes; a group of one when it describes none.  With a
@@ -39,7 +50,12 @@ struct lt_group {
 LT_MUST_USE lt_err lt_group_open(lt_group **out);
 /* The group of this process alone, whatever the environment says. */
 lt_group *lt_group_self_new(void);
-void lt_group_close(lt_group *g); /* NULL is fine; all ranks together */
+void lt_group_close(lt_group *g); /* NULL is fine; all ranks together, unless it failed */
+
+/* This rank leaves alone, after an error that the others do not know of: it waits for nobody any
+ * more, and a close is none that MPI would take for a proper end.  When the process then exits with
+ * a code that is not 0, the launcher ends the other ranks.  Callable from any thread. */
+void lt_group_abandon(lt_group *g);
 
 /* From the environment alone, without joining: the launcher, rank and world. */
 lt_launcher lt_group_peek(int *rank, int *world);

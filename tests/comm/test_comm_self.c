@@ -1,10 +1,13 @@
 /* test_comm_self.c - the group of one rank: a collective copies, or finds everything in place. */
 #include "lt_test.h"
-#include "comm/comm.h"
+#include "comm/comm_parts.h"
 
 enum { N = 1000 };
 
 static float from[N], to[N];
+static lt_dev *dev;
+static lt_group *group;
+static lt_comm *comm;
 
 static void fill(void)
 {
@@ -14,60 +17,104 @@ static void fill(void)
     }
 }
 
+static bool open_all(void)
+{
+    group = lt_group_self_new();
+    return lt_dev_open(&dev, "cpu", &(lt_dev_options){ .n_threads = 1 }) == LT_OK &&
+           lt_comm_open(&comm, dev, group, true) == LT_OK;
+}
+
+static void close_all(void)
+{
+    lt_comm_close(comm);
+    lt_dev_close(dev);
+    lt_group_close(group);
+}
+
 LT_TEST(comm_self_is_rank_zero_of_one)
 {
-    lt_dev *dev = NULL;
-    lt_comm *comm;
-    double values[3] = { 1, -2.5, 1e300 };
-
-    LT_CHECK_OK(lt_dev_open(&dev, "cpu", &(lt_dev_options){ .n_threads = 1 }));
-    comm = lt_comm_self_new(dev);
+    LT_CHECK(open_all());
+    LT_CHECK_STR(comm->ops->name, "self");
     LT_CHECK_INT(comm->rank, 0);
     LT_CHECK_INT(comm->world, 1);
-    LT_CHECK(comm->dev == dev);
-    LT_CHECK_OK(comm->ops->all_reduce(comm, values, 3));
-    LT_CHECK(values[0] == 1 && values[1] == -2.5 && values[2] == 1e300);
-    LT_CHECK_OK(comm->ops->barrier(comm));
-    lt_comm_close(comm);
+    LT_CHECK(comm->dev == dev && comm->group == group);
+    LT_CHECK_OK(comm->ops->check(comm));
+    close_all();
     lt_comm_close(NULL);
-    lt_dev_close(dev);
+    lt_group_close(NULL);
 }
 
 LT_TEST(comm_self_collectives_copy)
 {
-    lt_dev *dev = NULL;
-    lt_comm *comm;
-
-    LT_CHECK_OK(lt_dev_open(&dev, "cpu", &(lt_dev_options){ .n_threads = 2 }));
-    comm = lt_comm_self_new(dev);
+    LT_CHECK(open_all());
     fill();
-    LT_CHECK_OK(comm->ops->reduce_scatter(comm, lt_vector(to, LT_F32, N - 1),
-                                          lt_vector(from, LT_F32, N - 1)));
+    comm->ops->group_begin(comm);
+    comm->ops->reduce_scatter(comm, lt_vector(to, LT_F32, N - 1), lt_vector(from, LT_F32, N - 1));
+    comm->ops->group_end(comm);
     LT_CHECK_OK(lt_dev_sync(dev));
     LT_CHECK(memcmp(to, from, sizeof to - sizeof *to) == 0 && to[N - 1] == -1);
     fill();
-    LT_CHECK_OK(comm->ops->all_gather(comm, lt_vector(to, LT_F32, N), lt_vector(from, LT_F32, N)));
+    comm->ops->all_gather(comm, lt_vector(to, LT_F32, N), lt_vector(from, LT_F32, N));
     LT_CHECK_OK(lt_dev_sync(dev));
     LT_CHECK(memcmp(to, from, sizeof to) == 0);
-    lt_comm_close(comm);
-    lt_dev_close(dev);
+    comm->ops->broadcast(comm, lt_vector(from, LT_F32, N), 0);
+    LT_CHECK_OK(lt_dev_sync(dev));
+    LT_CHECK(memcmp(to, from, sizeof to) == 0);
+    close_all();
 }
 
 LT_TEST(comm_self_in_place_moves_nothing)
 {
-    lt_dev *dev = NULL;
-    lt_comm *comm;
-    uint16_t half[4] = { 0x3f80, 0x7fc1, 0xffff,
-                         0 }; /* NaN payloads survive: nothing is converted */
+    uint16_t half[4] = { 0x3f80, 0x7fc1, 0xffff, 0 }; /* payloads survive: nothing is converted */
 
-    LT_CHECK_OK(lt_dev_open(&dev, "cpu", &(lt_dev_options){ .n_threads = 1 }));
-    comm = lt_comm_self_new(dev);
-    LT_CHECK_OK(
-        comm->ops->reduce_scatter(comm, lt_vector(half, LT_BF16, 4), lt_vector(half, LT_BF16, 4)));
-    LT_CHECK_OK(
-        comm->ops->all_gather(comm, lt_vector(half, LT_BF16, 4), lt_vector(half, LT_BF16, 4)));
+    LT_CHECK(open_all());
+    comm->ops->reduce_scatter(comm, lt_vector(half, LT_BF16, 4), lt_vector(half, LT_BF16, 4));
+    comm->ops->all_gather(comm, lt_vector(half, LT_BF16, 4), lt_vector(half, LT_BF16, 4));
     LT_CHECK_OK(lt_dev_sync(dev));
     LT_CHECK(half[0] == 0x3f80 && half[1] == 0x7fc1 && half[2] == 0xffff && half[3] == 0);
+    close_all();
+}
+
+LT_TEST(comm_close_waits_for_what_is_enqueued)
+{
+    LT_CHECK(open_all());
+    fill();
+    comm->ops->all_gather(comm, lt_vector(to, LT_F32, N), lt_vector(from, LT_F32, N));
     lt_comm_close(comm);
+    LT_CHECK(memcmp(to, from, sizeof to) == 0);
     lt_dev_close(dev);
+    lt_group_close(group);
+}
+
+LT_TEST(comm_rank_sum_adds_in_order_and_rounds_once)
+{
+    enum { M = 3000 }; /* more than one block and a rest */
+    static uint16_t parts16[3][M], sum16[M];
+    static float parts32[3][M];
+    const void *parts[3] = { parts32[0], parts32[1], parts32[2] };
+
+    for (int i = 0; i < M; i++) {
+        parts32[0][i] = 1e8f + (float)i;
+        parts32[1][i] = -1e8f;
+        parts32[2][i] = 0.25f * (float)i;
+    }
+    lt_rank_sum(parts32[1], LT_F32, parts, 3, M); /* into one of them */
+    for (int i = 0; i < M; i++)
+        LT_CHECK(parts32[1][i] == (parts32[0][i] + -1e8f) + parts32[2][i]);
+
+    /* 1 + 2^-8 + 2^-8: a rounding in between would lose both */
+    for (int r = 0; r < 3; r++) {
+        parts[r] = parts16[r];
+        for (int i = 0; i < M; i++)
+            parts16[r][i] = lt_f32_to_bf16(r == 0 ? 1 : 0x1p-8f);
+    }
+    lt_rank_sum(sum16, LT_BF16, parts, 3, M);
+    for (int i = 0; i < M; i++)
+        LT_CHECK(lt_bf16_to_f32(sum16[i]) == 1 + 0x1p-7f);
+    for (int r = 0; r < 3; r++)
+        for (int i = 0; i < M; i++)
+            parts16[r][i] = lt_f32_to_f16(r == 0 ? 1 : 0x1p-11f);
+    lt_rank_sum(sum16, LT_F16, parts, 3, M);
+    for (int i = 0; i < M; i++)
+        LT_CHECK(lt_f16_to_f32(sum16[i]) == 1 + 0x1p-10f);
 }
