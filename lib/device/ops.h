@@ -221,6 +221,8 @@ typedef struct lt_ops {
                            lt_dtype dtype);
     /* After grad_norm_finish: moves loss_scale by state->skip. */
     void (*loss_scale_update)(lt_dev *dev, lt_step_state *state, const lt_loss_scaling *run);
+    /* dst (1, n) fp32 (+)= src (1, n) of any float type: gradients of micro-steps add up */
+    void (*accumulate)(lt_dev *dev, lt_tensor dst, lt_tensor src, bool add);
     /* One AdamW step on flat vectors (1, n): p, m, v fp32, g fp32 or act (scaled by state->clip as
      * it is read), copy optional: the compute weights, act, = cast of p after the step. */
     void (*adamw)(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v, lt_tensor g,

@@ -128,6 +128,11 @@ static void timed_find_nonfinite(lt_dev *dev, lt_step_state *state, const lt_ran
     TIMED(LT_CLASS_OPTIMIZER, find_nonfinite(dev, state, ranges, n, dtype));
 }
 
+static void timed_accumulate(lt_dev *dev, lt_tensor dst, lt_tensor src, bool add)
+{
+    TIMED(LT_CLASS_OPTIMIZER, accumulate(dev, dst, src, add));
+}
+
 static void timed_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v,
                         lt_tensor g, const lt_step_state *state, const lt_adamw *run)
 {
@@ -152,6 +157,7 @@ static const lt_ops timed_ops = { .zero = timed_zero,
                                   .sum_squares = timed_sum_squares,
                                   .grad_norm_finish = timed_grad_norm_finish,
                                   .find_nonfinite = timed_find_nonfinite,
+                                  .accumulate = timed_accumulate,
                                   .adamw = timed_adamw };
 
 void lt_profile_attach(lt_dev *dev, lt_profile *into)

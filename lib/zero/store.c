@@ -1,65 +1,149 @@
-/* zero/store.c - flat buffers, owned slices, gather and reduce. */
-#include "zero/store.h"
+/* zero/store.c - the store's life: buffers, slots, events and tiers as the plan has them; views into
+ * them; and what went wrong. */
+#include "zero/store_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-struct lt_zero_store {
-    lt_dev *dev;
-    lt_comm *comm;
-    const lt_zero_plan *plan;
-    const lt_param_table *table;
-    bool training;
-    void *params, *grads;              /* the flat space */
-    float *master, *moment1, *moment2; /* owned; master may be params */
-    int *slices;                       /* segments that train */
-    int n_slices;
-};
-
-static lt_err check_built(const lt_zero_plan *plan)
-{
-    if (plan->set.stage != 0)
-        return lt_fail(LT_ENOTSUP,
-                       "zero: stage %d is planned but not trained by this build; use stage 0",
-                       plan->set.stage);
-    if (plan->set.world != 1)
-        return lt_fail(LT_ENOTSUP,
-                       "zero: %d ranks are planned but not trained by this build; use one",
-                       plan->set.world);
-    return LT_OK;
-}
+/* ---- life */
 
 static lt_err take(lt_zero_store *z, uint64_t bytes, void *out)
 {
-    return lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, bytes, out);
+    *(void **)out = NULL;
+    return bytes ? lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, bytes, out) : LT_OK;
+}
+
+static lt_err take_buffers(lt_zero_store *z)
+{
+    lt_zero_bytes b = lt_zero_plan_bytes(z->plan);
+    lt_err err;
+
+    LT_TRY(err = take(z, b.params, &z->weights));
+    LT_TRY(err = take(z, b.gathered, &z->gathered));
+    LT_TRY(err = take(z, b.grads, &z->grads));
+    LT_TRY(err = take(z, b.buckets, &z->buckets));
+    LT_TRY(err = take(z, b.master, &z->master));
+    LT_TRY(err = take(z, b.moment1, &z->moment1));
+    LT_TRY(err = take(z, b.moment2, &z->moment2));
+    if (z->plan->master_is_compute)
+        z->master = (float *)z->weights;
+fail:
+    return err;
+}
+
+static lt_err open_tier(lt_zero_store *z, lt_tier **out, const lt_tier_options *planned,
+                        const char *what)
+{
+    lt_tier_options o = *planned;
+    char label[32];
+
+    if (o.kind == LT_TIER_NONE)
+        return LT_OK;
+    snprintf(label, sizeof label, "%s-%05d", what, z->plan->set.rank);
+    o.label = label;
+    return lt_tier_open(out, z->dev, &o);
+}
+
+static void make_units(lt_zero_store *z)
+{
+    const lt_zero_plan *p = z->plan;
+
+    z->units = lt_new_array0((size_t)p->n_units, sizeof *z->units);
+    for (int u = 0; u < p->n_units; u++)
+        z->units[u].ready = z->dev->backend->event_new(z->dev);
+    z->trained = lt_new_array0((size_t)p->n_segments, sizeof *z->trained);
+    z->untiled = lt_new_array0((size_t)p->n_segments, sizeof *z->untiled);
+    for (int i = 0; i < p->n_segments; i++) {
+        const lt_zero_segment *s = &p->segments[i];
+
+        if (s->trainable && p->set.training)
+            z->trained[z->n_trained++] = i;
+        if (s->n_tiles == 0)
+            z->untiled[z->n_untiled++] = i;
+        if (p->params_cut && !s->persistent)
+            z->units[s->unit].coming += s->count;
+    }
+}
+
+/* Where the gradient of a parameter lies in its slot; -1: nowhere. */
+static int64_t in_grad_slot(const lt_zero_store *z, int index)
+{
+    const lt_zero_place *place = &z->plan->places[index];
+    const lt_zero_segment *s = &z->plan->segments[place->segment];
+
+    return s->in_grad_slot < 0 ? -1 : s->in_grad_slot + place->offset - s->offset;
+}
+
+static int first_param(const lt_zero_store *z, int unit)
+{
+    int i = 0;
+
+    while (i < z->table->n_params && z->table->params[i].unit != unit)
+        i++;
+    return i;
+}
+
+/* Have two units gradients in the same places of a slot? */
+static bool same_layout(const lt_zero_store *z, int a, int b)
+{
+    const lt_param *p = z->table->params;
+    int i = first_param(z, a), k = first_param(z, b), n = z->table->n_params;
+
+    for (; i < n && p[i].unit == a; i++, k++)
+        if (k >= n || p[k].unit != b || p[i].phys_count != p[k].phys_count ||
+            in_grad_slot(z, i) != in_grad_slot(z, k))
+            return false;
+    return k >= n || p[k].unit != b;
+}
+
+static void make_slots(lt_zero_store *z)
+{
+    const lt_zero_plan *p = z->plan;
+    int n_param = p->params_cut ? p->n_param_slots : 0, n_grad = p->grads_cut ? p->n_grad_slots : 0;
+    int64_t at = 0;
+
+    z->param_slots = lt_new_array0((size_t)n_param, sizeof *z->param_slots);
+    for (int i = 0; i < n_param; at += p->param_slot_count[i++])
+        z->param_slots[i] =
+            (zero_param_slot){ .data = lt_zero_view(z->gathered, p->set.compute, at, 0).data,
+                               .unit = -1,
+                               .used = z->dev->backend->event_new(z->dev) };
+    at = 0;
+    z->grad_slots = lt_new_array0((size_t)n_grad, sizeof *z->grad_slots);
+    for (int i = 0; i < n_grad; at += p->grad_slot_count[i++])
+        z->grad_slots[i] =
+            (zero_grad_slot){ .data = lt_zero_view(z->buckets, p->set.grad, at, 0).data,
+                              .unit = -1,
+                              .reduced = z->dev->backend->event_new(z->dev) };
+    for (int a = 0, b; n_grad && a < p->n_units; a++) {
+        for (b = 0; p->units[b].grad_slot != p->units[a].grad_slot;)
+            b++;
+        if (!same_layout(z, a, b))
+            z->grad_slots[p->units[a].grad_slot].shared = true;
+    }
+    z->staged_unit = lt_new_array0((size_t)p->param_tier.n_slots, sizeof *z->staged_unit);
+    for (int i = 0; i < p->param_tier.n_slots; i++)
+        z->staged_unit[i] = -1;
 }
 
 lt_err lt_zero_store_open(lt_zero_store **out, lt_dev *dev, lt_comm *comm, const lt_zero_plan *plan,
-                          const lt_param_table *table, bool training)
+                          const lt_param_table *table)
 {
     lt_zero_store *z = lt_new0(sizeof *z);
-    lt_zero_bytes bytes = lt_zero_plan_bytes(plan);
     lt_err err;
 
+    LT_BUG_ON(comm->rank != plan->set.rank || comm->world != plan->set.world);
     z->dev = dev;
     z->comm = comm;
     z->plan = plan;
     z->table = table;
-    z->training = training;
-    LT_TRY(err = check_built(plan));
-    LT_TRY(err = take(z, bytes.params, &z->params));
-    if (plan->master_is_compute)
-        z->master = z->params;
-    else
-        LT_TRY(err = take(z, bytes.master, &z->master));
-    if (training) {
-        LT_TRY(err = take(z, bytes.grads, &z->grads));
-        LT_TRY(err = take(z, bytes.moment1, &z->moment1));
-        LT_TRY(err = take(z, bytes.moment2, &z->moment2));
-    }
-    z->slices = lt_new_array0((size_t)plan->n_segments, sizeof *z->slices);
-    for (int s = 0; s < plan->n_segments; s++)
-        if (plan->segments[s].trainable)
-            z->slices[z->n_slices++] = s;
+    z->computed = dev->backend->event_new(dev);
+    z->communicated = dev->backend->event_new(dev);
+    LT_TRY(err = take_buffers(z));
+    LT_TRY(err = open_tier(z, &z->optimizer_tier, &plan->optimizer_tier, "optimizer"));
+    LT_TRY(err = open_tier(z, &z->param_tier, &plan->param_tier, "param"));
+    make_units(z);
+    make_slots(z);
     *out = z;
     return LT_OK;
 fail:
@@ -67,149 +151,152 @@ fail:
     return err;
 }
 
+static void free_events(lt_zero_store *z)
+{
+    const lt_backend *b = z->dev->backend;
+
+    for (int u = 0; z->units && u < z->plan->n_units; u++)
+        b->event_free(z->dev, z->units[u].ready);
+    for (int i = 0; z->param_slots && z->plan->params_cut && i < z->plan->n_param_slots; i++)
+        b->event_free(z->dev, z->param_slots[i].used);
+    for (int i = 0; z->grad_slots && z->plan->grads_cut && i < z->plan->n_grad_slots; i++)
+        b->event_free(z->dev, z->grad_slots[i].reduced);
+    b->event_free(z->dev, z->computed);
+    b->event_free(z->dev, z->communicated);
+}
+
 void lt_zero_store_close(lt_zero_store *z)
 {
+    lt_err_record before;
+
     if (!z)
         return;
-    if (z->master != z->params)
-        lt_dev_free(z->dev, LT_MEMORY_DEVICE, z->master);
-    lt_dev_free(z->dev, LT_MEMORY_DEVICE, z->params);
-    lt_dev_free(z->dev, LT_MEMORY_DEVICE, z->grads);
-    lt_dev_free(z->dev, LT_MEMORY_DEVICE, z->moment1);
-    lt_dev_free(z->dev, LT_MEMORY_DEVICE, z->moment2);
-    free(z->slices);
+    lt_err_take(&before); /* closing after a failure must not replace its sentence */
+    if (lt_dev_sync(z->dev) == LT_OK || before.code != LT_OK)
+        lt_err_give(&before);
+    lt_tier_close(z->optimizer_tier);
+    lt_tier_close(z->param_tier);
+    free_events(z);
+    if (z->plan->master_is_compute)
+        z->master = NULL;
+    void *buffers[] = { z->weights, z->gathered, z->grads,  z->buckets,
+                        z->master,  z->moment1,  z->moment2 };
+    for (size_t i = 0; i < LT_COUNT(buffers); i++)
+        lt_dev_free(z->dev, LT_MEMORY_DEVICE, buffers[i]);
+    free(z->units);
+    free(z->param_slots);
+    free(z->grad_slots);
+    free(z->staged_unit);
+    free(z->trained);
+    free(z->untiled);
     free(z);
 }
 
-static lt_tensor flat_view(void *base, lt_dtype dtype, int64_t offset, int64_t n)
+/* ---- streams */
+
+/* Keeps the first fault that a wait came back with. */
+static void note(lt_zero_store *z, lt_err err)
 {
-    return lt_vector((char *)base + (size_t)offset * lt_dtype_bytes(dtype), dtype, n);
+    if (err != LT_OK && z->fault.code == LT_OK)
+        lt_err_take(&z->fault);
 }
 
-static lt_tensor matrix_at(const lt_zero_store *z, void *base, lt_dtype dtype, int index)
+void lt_zero_hand_over(lt_zero_store *z)
 {
-    const lt_param *p = &z->table->params[index];
-    lt_tensor t = flat_view(base, dtype, z->plan->places[index].offset, p->phys_count);
+    z->dev->backend->event_record(z->dev, z->computed, LT_STREAM_COMPUTE);
+    z->dev->backend->stream_wait(z->dev, LT_STREAM_COMM, z->computed);
+}
+
+void lt_zero_await_comm(lt_zero_store *z)
+{
+    z->dev->backend->event_record(z->dev, z->communicated, LT_STREAM_COMM);
+    z->dev->backend->stream_wait(z->dev, LT_STREAM_COMPUTE, z->communicated);
+}
+
+void lt_zero_collected(lt_zero_store *z, lt_event *done)
+{
+    z->dev->backend->event_record(z->dev, done, LT_STREAM_COMM);
+    if (!z->plan->set.overlap)
+        note(z, z->dev->backend->event_sync(z->dev, done));
+}
+
+/* The first failure is handed out again and again: nothing that was computed since can be used. */
+lt_err lt_zero_check(lt_zero_store *z)
+{
+    lt_err err;
+
+    LT_TRY(err = z->comm->ops->check(z->comm));
+    if (z->optimizer_tier)
+        LT_TRY(err = lt_tier_check(z->optimizer_tier));
+    if (z->param_tier)
+        LT_TRY(err = lt_tier_check(z->param_tier));
+    if (z->fault.code != LT_OK)
+        err = lt_err_give(&z->fault);
+fail:
+    return err;
+}
+
+lt_err lt_zero_sync(lt_zero_store *z)
+{
+    lt_err err;
+
+    LT_TRY(err = lt_dev_sync(z->dev));
+    if (z->optimizer_tier)
+        LT_TRY(err = lt_tier_flush(z->optimizer_tier));
+    if (z->param_tier)
+        LT_TRY(err = lt_tier_flush(z->param_tier));
+    err = lt_zero_check(z);
+fail:
+    return err;
+}
+
+/* ---- views */
+
+lt_tensor lt_zero_view(const void *base, lt_dtype dtype, int64_t offset, int64_t n)
+{
+    return lt_vector((char *)(uintptr_t)base + (size_t)offset * lt_dtype_bytes(dtype), dtype, n);
+}
+
+lt_tensor lt_zero_own_part(const lt_zero_store *z, lt_tensor whole)
+{
+    int64_t n = whole.cols / z->plan->set.world;
+
+    return lt_block(whole, 0, 1, z->plan->set.rank * n, n);
+}
+
+static lt_tensor matrix_at(const lt_param *p, const void *base, lt_dtype dtype, int64_t offset)
+{
+    lt_tensor t = lt_zero_view(base, dtype, offset, p->phys_count);
 
     return lt_matrix(t.data, dtype, p->phys_rows, p->cols);
 }
 
 lt_tensor lt_zero_param(lt_zero_store *z, int index)
 {
-    return matrix_at(z, z->params, z->plan->set.compute, index);
+    const lt_zero_plan *p = z->plan;
+    const lt_zero_segment *s = &p->segments[p->places[index].segment];
+    const lt_param *q = &z->table->params[index];
+    int64_t in_segment = p->places[index].offset - s->offset;
+
+    if (!p->params_cut || s->persistent)
+        return matrix_at(q, z->weights, p->set.compute, s->weights + in_segment);
+    LT_BUG_ON(z->units[s->unit].uses == 0);
+    return matrix_at(q, z->param_slots[p->units[s->unit].param_slot].data, p->set.compute,
+                     s->in_param_slot + in_segment);
 }
 
 lt_tensor lt_zero_grad(lt_zero_store *z, int index)
 {
+    const lt_zero_plan *p = z->plan;
+    const lt_zero_segment *s = &p->segments[p->places[index].segment];
+    const lt_param *q = &z->table->params[index];
+    int64_t in_segment = p->places[index].offset - s->offset;
+
     LT_BUG_ON(!z->grads);
-    return matrix_at(z, z->grads, z->plan->set.grad, index);
-}
-
-static lt_tensor owned_grad(const lt_zero_store *z, const lt_zero_segment *s)
-{
-    return flat_view(z->grads, z->plan->set.grad, s->offset / z->plan->set.world, s->slice);
-}
-
-/* Stage 0 keeps every parameter gathered. */
-void lt_zero_gather(lt_zero_store *z, int unit)
-{
-    LT_BUG_ON(unit < 0 || unit >= z->plan->n_units);
-}
-
-void lt_zero_release(lt_zero_store *z, int unit)
-{
-    LT_BUG_ON(unit < 0 || unit >= z->plan->n_units);
-}
-
-lt_err lt_zero_reduce(lt_zero_store *z, int unit)
-{
-    const lt_zero_unit *u = &z->plan->units[unit];
-    lt_err err = LT_OK;
-
-    for (int s = u->first_segment; s < u->first_segment + u->n_segments && err == LT_OK; s++) {
-        const lt_zero_segment *g = &z->plan->segments[s];
-        lt_tensor full = flat_view(z->grads, z->plan->set.grad, g->offset, g->count);
-
-        if (g->trainable)
-            err = z->comm->ops->reduce_scatter(z->comm, owned_grad(z, g), full);
-    }
-    return err;
-}
-
-int lt_zero_n_slices(const lt_zero_store *z)
-{
-    return z->n_slices;
-}
-
-lt_zero_slice lt_zero_slice_at(lt_zero_store *z, int i)
-{
-    const lt_zero_plan *p = z->plan;
-    const lt_zero_segment *s = &p->segments[z->slices[i]];
-    int64_t owned = s->offset / p->set.world;
-    lt_zero_slice slice = { .master = flat_view(z->master, LT_F32, owned, s->slice),
-                            .moment1 = flat_view(z->moment1, LT_F32, owned, s->slice),
-                            .moment2 = flat_view(z->moment2, LT_F32, owned, s->slice),
-                            .grad = owned_grad(z, s),
-                            .copy = lt_absent(),
-                            .decay = s->decay };
-
-    if (!p->master_is_compute)
-        slice.copy = flat_view(z->params, p->set.compute, owned, s->slice);
-    return slice;
-}
-
-lt_err lt_zero_publish(lt_zero_store *z)
-{
-    lt_err err = LT_OK;
-
-    for (int s = 0; s < z->plan->n_segments && err == LT_OK; s++) {
-        const lt_zero_segment *g = &z->plan->segments[s];
-        lt_dtype t = z->plan->set.compute;
-        lt_tensor mine = flat_view(z->params, t, g->offset + g->slice * z->comm->rank, g->slice);
-
-        err = z->comm->ops->all_gather(z->comm, flat_view(z->params, t, g->offset, g->count), mine);
-    }
-    return err;
-}
-
-static float *class_base(const lt_zero_store *z, lt_zero_class which)
-{
-    return which == LT_ZERO_MASTER ? z->master : which == LT_ZERO_MOMENT1 ? z->moment1 : z->moment2;
-}
-
-const float *lt_zero_host_view(const lt_zero_store *z, lt_zero_class which,
-                               const lt_zero_piece *piece)
-{
-    return z->dev->backend == &lt_backend_cpu ? class_base(z, which) + piece->owned : NULL;
-}
-
-lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece, float *dst)
-{
-    float *base = class_base(z, which);
-
-    LT_BUG_ON(!base);
-    lt_dev_copy(z->dev, LT_STREAM_COMPUTE, dst, base + piece->owned,
-                (size_t)piece->count * sizeof *dst);
-    return lt_dev_sync(z->dev);
-}
-
-lt_err lt_zero_write(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
-                     const float *src)
-{
-    float *base = class_base(z, which);
-
-    LT_BUG_ON(!base);
-    lt_dev_copy(z->dev, LT_STREAM_COMPUTE, base + piece->owned, src,
-                (size_t)piece->count * sizeof *src);
-    return lt_dev_sync(z->dev);
-}
-
-lt_err lt_zero_refresh(lt_zero_store *z)
-{
-    const lt_zero_plan *p = z->plan;
-
-    if (!p->master_is_compute)
-        z->dev->ops->copy(z->dev, flat_view(z->params, p->set.compute, 0, p->n_owned),
-                          flat_view(z->master, LT_F32, 0, p->n_owned));
-    return lt_zero_publish(z);
+    if (!s->trainable)
+        return lt_absent();
+    if (!p->grads_cut)
+        return matrix_at(q, z->grads, p->set.grad, s->grads + in_segment);
+    return matrix_at(q, z->grad_slots[p->units[s->unit].grad_slot].data, p->set.grad,
+                     s->in_grad_slot + in_segment);
 }

@@ -185,6 +185,42 @@ LT_TEST(find_nonfinite_names_the_first_range)
     }
 }
 
+/* ---- accumulate */
+
+/* Two vectors, one where a device may move packs and one at an odd address. */
+static void check_accumulate(lt_dtype dtype, int64_t n, bool add)
+{
+    op_tensor *dst, *src;
+    double *want;
+
+    LT_CHECK_OK(op_begin());
+    dst = op_new_strided(LT_F32, 2, n, 1 + n % 2, add ? OP_INOUT : OP_OUT);
+    src = op_new_strided(dtype, 2, n, 1 + n % 2, OP_IN);
+    want = op_array(2 * n);
+    for (int64_t i = 0; i < 2 * n; i++) {
+        float sum = (float)op_get(src->sent, i / n, i % n);
+
+        want[i] = (double)(add ? (float)op_get(dst->sent, i / n, i % n) + sum : sum);
+    }
+    op_send();
+    for (int row = 0; row < 2; row++)
+        op.dev->ops->accumulate(op.dev, lt_rows(dst->dev, row, 1), lt_rows(src->dev, row, 1), add);
+    LT_CHECK_OK(op_receive());
+    for (int64_t i = 0; i < 2 * n; i++)
+        LT_CHECK(op_get(dst->now, i / n, i % n) == want[i]);
+}
+
+LT_TEST(accumulate_adds_in_fp32_or_overwrites)
+{
+    static const lt_dtype types[] = { LT_F32, LT_BF16, LT_F16 };
+    static const int64_t counts[] = { 1, 3, 64, 4097, 70001 };
+
+    for (size_t t = 0; t < LT_COUNT(types); t++)
+        for (size_t i = 0; i < LT_COUNT(counts); i++)
+            for (int add = 0; add <= 1; add++)
+                check_accumulate(types[t], counts[i], add != 0);
+}
+
 /* ---- AdamW */
 
 typedef struct adam_case {

@@ -76,6 +76,7 @@ void cpu_grad_norm_finish(lt_dev *dev, lt_step_state *state, const double *sums,
                           float max_norm, const lt_adamw *run);
 void cpu_find_nonfinite(lt_dev *dev, lt_step_state *state, const lt_range *ranges, int n,
                         lt_dtype dtype);
+void cpu_accumulate(lt_dev *dev, lt_tensor dst, lt_tensor src, bool add);
 void cpu_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor v, lt_tensor g,
                const lt_step_state *state, const lt_adamw *run);
 

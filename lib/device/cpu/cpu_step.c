@@ -1,4 +1,4 @@
-/* device/cpu/cpu_step.c - what ends a step: loss and norm sums, clipping, AdamW. */
+/* device/cpu/cpu_step.c - what ends a step: gradient, loss and norm sums, clipping, AdamW. */
 #include "device/cpu/cpu.h"
 #include "device/step_math.h"
 
@@ -102,6 +102,39 @@ void cpu_loss_scale_update(lt_dev *dev, lt_step_state *state, const lt_loss_scal
     lt_step_update_scale(state, *run);
 }
 
+enum { FLAT_BLOCK = 4096 }; /* elements of a task on flat vectors */
+
+typedef struct accumulate_task {
+    lt_task task;
+    lt_tensor dst, src;
+} accumulate_task;
+
+static void accumulate_block(lt_task *task, int64_t index, int worker)
+{
+    const accumulate_task *t = (const accumulate_task *)task;
+    int64_t first = index * FLAT_BLOCK, left = t->dst.cols - first;
+    int64_t n = left < FLAT_BLOCK ? left : FLAT_BLOCK;
+    float buf[FLAT_BLOCK];
+    const float *src = cpu_row_load(lt_block(t->src, 0, 1, first, n), 0, buf);
+    float *dst = lt_f32(t->dst) + first;
+
+    (void)worker;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        dst[i] += src[i];
+}
+
+void cpu_accumulate(lt_dev *dev, lt_tensor dst, lt_tensor src, bool add)
+{
+    accumulate_task t = { { accumulate_block }, dst, src };
+
+    LT_BUG_ON(dst.dtype != LT_F32 || dst.rows != 1 || src.rows != 1 || src.cols != dst.cols);
+    if (add)
+        cpu_parallel(dev, &t.task, (dst.cols + FLAT_BLOCK - 1) / FLAT_BLOCK, dst.cols);
+    else
+        cpu_copy(dev, dst, src);
+}
+
 typedef struct adamw_task {
     lt_task task;
     lt_tensor p, copy, m, v, g;
@@ -109,14 +142,12 @@ typedef struct adamw_task {
     const lt_adamw *run;
 } adamw_task;
 
-enum { ADAMW_BLOCK = 4096 };
-
 static void adamw_block(lt_task *task, int64_t index, int worker)
 {
     const adamw_task *t = (const adamw_task *)task;
-    int64_t first = index * ADAMW_BLOCK, left = t->p.cols - first;
-    int64_t n = left < ADAMW_BLOCK ? left : ADAMW_BLOCK;
-    float buf[ADAMW_BLOCK];
+    int64_t first = index * FLAT_BLOCK, left = t->p.cols - first;
+    int64_t n = left < FLAT_BLOCK ? left : FLAT_BLOCK;
+    float buf[FLAT_BLOCK];
     const float *g = cpu_row_load(lt_block(t->g, 0, 1, first, n), 0, buf);
     float *p = lt_f32(t->p) + first, *m = lt_f32(t->m) + first, *v = lt_f32(t->v) + first;
     const lt_adamw *run = t->run;
@@ -149,5 +180,5 @@ void cpu_adamw(lt_dev *dev, lt_tensor p, lt_tensor copy, lt_tensor m, lt_tensor 
     LT_BUG_ON(copy.data && copy.cols != p.cols);
     if (state->skip)
         return;
-    cpu_parallel(dev, &t.task, (p.cols + ADAMW_BLOCK - 1) / ADAMW_BLOCK, p.cols);
+    cpu_parallel(dev, &t.task, (p.cols + FLAT_BLOCK - 1) / FLAT_BLOCK, p.cols);
 }

@@ -24,6 +24,7 @@ const lt_cpu_kernels LT_CPU_KERNELS = {
         .grad_norm_finish = cpu_grad_norm_finish,
         .find_nonfinite = cpu_find_nonfinite,
         .loss_scale_update = cpu_loss_scale_update,
+        .accumulate = cpu_accumulate,
         .adamw = cpu_adamw,
     },
     .scratch_bytes = cpu_scratch_bytes,

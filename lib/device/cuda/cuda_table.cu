@@ -20,5 +20,6 @@ const lt_ops cuda_ops = {
     .grad_norm_finish = cuda_grad_norm_finish,
     .find_nonfinite = cuda_find_nonfinite,
     .loss_scale_update = cuda_loss_scale_update,
+    .accumulate = cuda_accumulate,
     .adamw = cuda_adamw,
 };
