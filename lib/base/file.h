@@ -31,6 +31,9 @@ LT_MUST_USE lt_err lt_writer_write(lt_writer *w, const void *data, size_t n); /*
 LT_MUST_USE lt_err lt_writer_pwrite(lt_writer *w, uint64_t offset, const void *data, size_t n);
 LT_MUST_USE lt_err lt_writer_preallocate(lt_writer *w, uint64_t bytes); /* ENOSPC before the work */
 uint64_t lt_writer_offset(const lt_writer *w);                          /* bytes appended so far */
+/* From now on about two windows of `bytes` wait to be written out, not all of a large file: neither
+ * the sync at the end nor other users of the disk stand behind it.  0: as the kernel likes. */
+void lt_writer_pace(lt_writer *w, uint64_t bytes);
 LT_MUST_USE lt_err
 lt_writer_commit(lt_writer *w);     /* flush, fsync, rename, fsync directory; frees w */
 void lt_writer_abort(lt_writer *w); /* removes the temporary; NULL is fine */

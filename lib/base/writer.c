@@ -21,6 +21,8 @@ struct lt_writer {
     uint64_t flushed;    /* appended bytes that left the buffer */
     uint64_t end;        /* file size: the furthest byte written */
     uint64_t reserved;   /* preallocated bytes */
+    uint64_t window;     /* lt_writer_pace; 0: off */
+    uint64_t paced;      /* bytes in windows that were sent to the disk */
     lt_err_record fault; /* code LT_OK while all is well */
     size_t n_buffered;
     char *buffer; /* BUFFER_BYTES */
@@ -87,6 +89,35 @@ static lt_err keep_fault(lt_writer *w)
     return lt_err_give(&w->fault);
 }
 
+void lt_writer_pace(lt_writer *w, uint64_t bytes)
+{
+    w->window = w->in_place ? 0 : bytes;
+}
+
+/* Sends each full window to the disk and waits for the one before it.  A write-back fault is told
+ * once, here or at the final sync, so it is final here too. */
+static lt_err pace(lt_writer *w)
+{
+    enum {
+        FINISH = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
+    };
+
+    while (w->window > 0 && w->end - w->paced >= w->window) {
+        off_t at = (off_t)w->paced, n = (off_t)w->window;
+        bool ok = sync_file_range(w->fd, at, n, SYNC_FILE_RANGE_WRITE) == 0 &&
+                  (at < n || sync_file_range(w->fd, at - n, n, FINISH) == 0);
+
+        w->paced += w->window;
+        if (!ok && (errno == ENOSYS || errno == EINVAL || errno == ESPIPE)) {
+            w->window = 0; /* not on this file system */
+        } else if (!ok && errno != EINTR) {
+            lt_fail(LT_EIO, "%s: write-back: %s", w->path, strerror(errno));
+            return keep_fault(w);
+        }
+    }
+    return LT_OK;
+}
+
 static lt_err put(lt_writer *w, uint64_t offset, const char *data, size_t n)
 {
     if (w->in_place)
@@ -107,7 +138,7 @@ static lt_err put(lt_writer *w, uint64_t offset, const char *data, size_t n)
         if (offset > w->end)
             w->end = offset;
     }
-    return LT_OK;
+    return pace(w);
 }
 
 static lt_err flush(lt_writer *w)

@@ -23,6 +23,21 @@ void lt_block_crc_update(lt_block_crc *b, const void *data, size_t n)
     }
 }
 
+/* A CRC is linear: the sums of two equally long blocks differ by the sum of their difference alone.
+ * So walk a lone bit from the last one backwards, one shift of the register a step. */
+int64_t lt_block_crc_flipped_bit(uint32_t expected, uint32_t found, size_t n)
+{
+    const uint32_t polynomial = 0x82f63b78u; /* Castagnoli, lowest bit first */
+    uint32_t sum = polynomial, difference = expected ^ found;
+
+    for (int64_t bit = (int64_t)n * 8 - 1; bit >= 0; bit--) {
+        if (sum == difference)
+            return bit;
+        sum = sum >> 1 ^ (polynomial & -(sum & 1));
+    }
+    return -1;
+}
+
 void lt_block_crc_release(lt_block_crc *b)
 {
     free(b->crc);

@@ -2,6 +2,7 @@
 #include "ckpt/checkpoint_blocks.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "ckpt/block_crc.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -144,6 +145,28 @@ static void describe(lt_buf *text, const lt_manifest *m, const lt_manifest_file 
         lt_buf_printf(text, " and %zu more", n - 1);
 }
 
+/* "; bit 3 of byte 9000 flipped, in tensor A, would explain it": n bytes at `begin` of f. */
+static void explain(lt_buf *text, const lt_manifest *m, const lt_manifest_file *f, uint64_t begin,
+                    size_t n, uint32_t expected, uint32_t found)
+{
+    int64_t bit = lt_block_crc_flipped_bit(expected, found, n);
+    uint64_t at = begin + (uint64_t)bit / 8;
+    const char *tensor = NULL;
+
+    if (bit < 0)
+        return;
+    for (size_t i = 0; i < f->n_slices && !tensor; i++) {
+        const lt_manifest_slice *s = &f->slices[i];
+
+        if (at >= s->offset && at - s->offset < s->count * lt_dtype_bytes(s->dtype))
+            tensor = m->tensors[s->tensor].name;
+    }
+    lt_buf_printf(text, "; bit %d of byte %" PRIu64 " flipped", (int)(bit % 8), at);
+    if (f->group)
+        lt_buf_printf(text, ", in %s%s,", tensor ? "tensor " : "the header", tensor ? tensor : "");
+    lt_buf_printf(text, " would explain it");
+}
+
 /* Compares the sum of a whole block in memory. */
 static lt_err check_block(lt_ckpt_blocks *b, size_t file, uint64_t block, const void *data)
 {
@@ -151,7 +174,7 @@ static lt_err check_block(lt_ckpt_blocks *b, size_t file, uint64_t block, const 
     uint64_t begin = block * LT_CKPT_BLOCK, bit = b->first_bit[file] + block;
     size_t n = block_size(f, block);
     uint32_t found = lt_crc32c(0, data, n);
-    lt_buf holding = { 0 };
+    lt_buf holding = { 0 }, why = { 0 };
     lt_err err;
 
     if (found == f->crc[block]) {
@@ -159,12 +182,14 @@ static lt_err check_block(lt_ckpt_blocks *b, size_t file, uint64_t block, const 
         return LT_OK;
     }
     describe(&holding, b->m, f, begin, begin + n);
+    explain(&why, b->m, f, begin, n, f->crc[block], found);
     err = lt_fail(LT_EFORMAT,
                   "%s/%s: damaged in block %" PRIu64 " (bytes %" PRIu64 " to %" PRIu64
-                  "%s): crc32c %08" PRIx32 ", expected %08" PRIx32,
+                  "%s): crc32c %08" PRIx32 ", expected %08" PRIx32 "%s",
                   b->folder, f->name, block, begin, begin + n - 1, lt_buf_cstr(&holding), found,
-                  f->crc[block]);
+                  f->crc[block], lt_buf_cstr(&why));
     lt_buf_release(&holding);
+    lt_buf_release(&why);
     return err;
 }
 

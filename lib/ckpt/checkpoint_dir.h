@@ -11,7 +11,9 @@
 #include "base/mem.h"
 
 /* Path of the newest step whose manifest is valid and whose files have their sizes; free() it.
- * Newer ones that are not are named by lt_log_warn with the reason.  LT_ENOENT: there is none. */
+ * Newer ones that are not are named by lt_log_warn with the reason.  LT_ENOENT: there is none.
+ * Of many ranks, rank 0 alone looks and tells the others the path: on a network file system two
+ * hosts may see two newest steps for a moment. */
 LT_MUST_USE lt_err lt_ckpt_find(const char *dir, char **path);
 
 /* A step folder as it is, or the newest one of a directory of steps (*chosen tells). */

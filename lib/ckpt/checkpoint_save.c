@@ -6,6 +6,7 @@
 #include "ckpt/checkpoint_save.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "ckpt/checkpoint_blocks.h"
 #include "ckpt/manifest_check.h"
 #include "ckpt/safetensors_writer.h"
 
@@ -70,6 +71,25 @@ static const char *attempt_of(const char *tmp)
     return tmp + n - (LT_CKPT_ATTEMPT_BYTES - 1);
 }
 
+/* Is "step-N" of the folder's name the step of the request? */
+static lt_err check_step(const char *tmp, const lt_ckpt_save_request *rq)
+{
+    char name[64];
+    int n = snprintf(name, sizeof name, "step-%08" PRIu64 "%s", rq->step.step, TMP_MARK);
+
+    if (strncmp(lt_path_base(tmp), name, (size_t)n) != 0)
+        return lt_fail(LT_EMISMATCH, "%s: rank %" PRIu32 " is at step %" PRIu64, tmp, rq->rank,
+                       rq->step.step);
+    return LT_OK;
+}
+
+/* The first line of a part: whose it is. */
+static void add_part_head(lt_buf *b, const char *tmp, const lt_ckpt_save_request *rq, uint32_t rank)
+{
+    lt_buf_printf(b, "rank %" PRIu32 " of %" PRIu32 ", step %" PRIu64 ", attempt %s\n", rank,
+                  rq->world, rq->step.step, attempt_of(tmp));
+}
+
 /* Index of a tensor.  Slices usually come in the order of the tensors, so the search starts behind
  * the last one found. */
 static lt_err find_tensor(const lt_ckpt_save_request *rq, const char *name, uint32_t *hint)
@@ -130,6 +150,24 @@ static void add_metadata(lt_safetensors_writer *w, const lt_ckpt_save_request *r
     lt_safetensors_writer_metadata(w, "first", firsts);
 }
 
+static lt_err write_slice(lt_safetensors_writer *w, const lt_ckpt_slice *s,
+                          const lt_ckpt_save_request *rq, const char *path)
+{
+    enum { PIECE = 4 << 20 };
+    uint64_t left = s->count * lt_dtype_bytes(s->dtype);
+    const char *from = s->data;
+    lt_err err = LT_OK;
+
+    for (size_t n; left > 0; from += n, left -= n) {
+        n = left < PIECE ? (size_t)left : PIECE;
+        LT_TRY(err = lt_safetensors_writer_write(w, from, n));
+        if (rq->watch && !rq->watch->wrote(rq->watch, n))
+            return lt_fail(LT_EIO, "%s: given up", path);
+    }
+fail:
+    return err;
+}
+
 /* The file of one group; its entry is appended to *part. */
 static lt_err write_group(const char *tmp, const lt_ckpt_save_request *rq, const char *group,
                           lt_buf *part)
@@ -154,8 +192,7 @@ static lt_err write_group(const char *tmp, const lt_ckpt_save_request *rq, const
         const lt_ckpt_slice *s = &rq->slices[i];
 
         if (strcmp(s->group, group) == 0)
-            LT_TRY(
-                err = lt_safetensors_writer_write(w, s->data, s->count * lt_dtype_bytes(s->dtype)));
+            LT_TRY(err = write_slice(w, s, rq, path));
     }
     err = lt_safetensors_writer_commit(w, &crc);
     w = NULL;
@@ -172,24 +209,6 @@ fail:
     free(path);
     free(group_name);
     free(name);
-    return err;
-}
-
-lt_err lt_ckpt_write(const char *tmp, const lt_ckpt_save_request *rq, lt_buf *part)
-{
-    lt_err err;
-
-    for (size_t i = 0; i < rq->n_slices; i++) {
-        size_t first = 0;
-
-        while (strcmp(rq->slices[first].group, rq->slices[i].group) != 0)
-            first++;
-        LT_BUG_ON(!lt_ckpt_group_name_ok(rq->slices[i].group));
-        if (first == i) /* the first slice of its group writes it */
-            LT_TRY(err = write_group(tmp, rq, rq->slices[i].group, part));
-    }
-    return LT_OK;
-fail:
     return err;
 }
 
@@ -215,6 +234,40 @@ fail:
     lt_block_crc_release(&crc);
     free(path);
     return err;
+}
+
+lt_err lt_ckpt_write(const char *tmp, const lt_ckpt_save_request *rq, lt_buf *part)
+{
+    lt_buf files = { 0 };
+    lt_err err;
+
+    LT_TRY(err = check_step(tmp, rq));
+    for (size_t i = 0; rq->rank == 0 && i < rq->n_blobs; i++)
+        LT_TRY(err = write_blob(tmp, &rq->blobs[i], &files));
+    for (size_t i = 0; i < rq->n_slices; i++) {
+        size_t first = 0;
+
+        while (strcmp(rq->slices[first].group, rq->slices[i].group) != 0)
+            first++;
+        LT_BUG_ON(!lt_ckpt_group_name_ok(rq->slices[i].group));
+        if (first == i) /* the first slice of its group writes it */
+            LT_TRY(err = write_group(tmp, rq, rq->slices[i].group, &files));
+    }
+    lt_buf_clear(part);
+    add_part_head(part, tmp, rq, rq->rank);
+    lt_buf_append(part, files.data, files.size);
+fail:
+    lt_buf_release(&files);
+    return err;
+}
+
+uint64_t lt_ckpt_request_bytes(const lt_ckpt_save_request *rq)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < rq->n_slices; i++)
+        bytes += rq->slices[i].count * lt_dtype_bytes(rq->slices[i].dtype);
+    return bytes;
 }
 
 /* Gives the finished folder its name.  A folder that has it already changes places with ours in one
@@ -250,6 +303,40 @@ fail:
     return err;
 }
 
+/* One part of each rank of this attempt, in order; bodies[r] is the text behind the head. */
+static lt_err check_parts(const char *tmp, const lt_ckpt_save_request *rq, const char *const *parts,
+                          size_t n_parts, const char **bodies)
+{
+    lt_buf head = { 0 };
+    lt_err err = LT_OK;
+
+    if (n_parts != rq->world)
+        return lt_fail(LT_EMISMATCH, "%s: %zu parts of %" PRIu32 " ranks", tmp, n_parts, rq->world);
+    for (size_t i = 0; i < n_parts && err == LT_OK; i++) {
+        lt_buf_clear(&head);
+        add_part_head(&head, tmp, rq, (uint32_t)i);
+        if (strncmp(parts[i], head.data, head.size) != 0)
+            err = lt_fail(LT_EMISMATCH, "%s: part %zu: expected \"%.*s\", found \"%.*s\"", tmp, i,
+                          (int)head.size - 1, head.data, (int)strcspn(parts[i], "\n"), parts[i]);
+        else
+            bodies[i] = parts[i] + head.size;
+    }
+    lt_buf_release(&head);
+    return err;
+}
+
+/* Rank 0 sees every file in its size.  Ranks on hosts that do not share the folder end here, not at
+ * the restart. */
+static lt_err check_files(const char *tmp, const lt_manifest *m)
+{
+    lt_ckpt_blocks *b = NULL;
+
+    if (lt_ckpt_blocks_open(&b, tmp, m) != LT_OK)
+        return lt_fail(LT_EIO, "%s; do all ranks write to the same file system?", lt_err_text());
+    lt_ckpt_blocks_close(b);
+    return LT_OK;
+}
+
 lt_err lt_ckpt_commit(const char *tmp, const lt_ckpt_save_request *rq, const char *const *parts,
                       size_t n_parts, bool *published)
 {
@@ -258,28 +345,25 @@ lt_err lt_ckpt_commit(const char *tmp, const lt_ckpt_save_request *rq, const cha
                               .world = rq->world,
                               .tensors = rq->tensors,
                               .n_tensors = rq->n_tensors };
-    const char **all = lt_new_array0(n_parts + 1, sizeof *all);
+    const char **bodies = lt_new_array0(n_parts, sizeof *bodies);
     char *path = lt_path_join(tmp, LT_MANIFEST_NAME);
-    lt_buf blobs = { 0 }, text = { 0 };
     lt_manifest *check = NULL;
+    lt_buf text = { 0 };
     lt_err err;
 
     *published = false;
-    for (size_t i = 0; i < rq->n_blobs; i++)
-        LT_TRY(err = write_blob(tmp, &rq->blobs[i], &blobs));
-    all[0] = lt_buf_cstr(&blobs);
-    for (size_t i = 0; i < n_parts; i++)
-        all[i + 1] = parts[i];
-    lt_manifest_write(&text, &head, all, n_parts + 1);
+    LT_TRY(err = check_step(tmp, rq));
+    LT_TRY(err = check_parts(tmp, rq, parts, n_parts, bodies));
+    lt_manifest_write(&text, &head, bodies, n_parts);
     /* The reader's own judgement, before anyone relies on it: holes and overlaps end here. */
     LT_TRY(err = lt_manifest_parse(&check, text.data, text.size, path));
+    LT_TRY(err = check_files(tmp, check));
     LT_TRY(err = lt_file_write_atomic(path, text.data, text.size));
     LT_TRY(err = publish(tmp, published));
 fail:
     lt_manifest_free(check);
-    lt_buf_release(&blobs);
     lt_buf_release(&text);
-    free(all);
+    free(bodies);
     free(path);
     return err;
 }

@@ -3,11 +3,18 @@
  * The commit point is the rename of "step-N.tmp.ATTEMPT" to "step-N" after everything inside was
  * synced; until then a kill or a power cut leaves only a folder that lt_ckpt_sweep removes.
  *
- *     rank 0      lt_ckpt_begin      makes the folder; its path is all that other ranks need
- *     each rank   lt_ckpt_write      writes and syncs its own files; gives a part (text)
- *     rank 0      lt_ckpt_commit     gathers the parts; blobs, MANIFEST, rename
- *     rank 0      lt_ckpt_discard    instead, when any rank failed
- * lt_ckpt_save is the four for a job of one process.  Callable from any thread. */
+ *     rank 0                  every rank                     between ranks (the caller's work)
+ *     lt_ckpt_begin                                          the path goes to all, or the error
+ *                             lt_ckpt_write, or in the
+ *                             background lt_ckpt_writer_start
+ *          training goes on ...                              each step: is every rank done?
+ *                             lt_ckpt_writer_join            all ends: parts to rank 0, or an error
+ *     lt_ckpt_commit                                         the outcome goes to all
+ *     lt_ckpt_retire
+ *     lt_ckpt_discard         instead of the last two, when a rank failed and all have ended
+ *
+ * Everything whose time grows with the model is in lt_ckpt_write: commit writes the MANIFEST and
+ * syncs directories.  lt_ckpt_save is the whole for a job of one process.  Any thread may call. */
 #ifndef LT_CKPT_CHECKPOINT_SAVE_H
 #define LT_CKPT_CHECKPOINT_SAVE_H
 
@@ -29,6 +36,14 @@ typedef struct lt_ckpt_blob {
     size_t size;
 } lt_ckpt_blob;
 
+/* Follows lt_ckpt_write: told every few MiB, in the writing thread.  Embed as first member of the
+ * caller's own struct. */
+typedef struct lt_ckpt_write_watch lt_ckpt_write_watch;
+struct lt_ckpt_write_watch {
+    bool (*wrote)(lt_ckpt_write_watch *w, uint64_t bytes); /* since the last call; false: give up */
+};
+
+/* Borrows all that it points to. */
 typedef struct lt_ckpt_save_request {
     lt_ckpt_step step;
     const lt_ckpt_tensor *tensors; /* the whole logical space, the same on every rank */
@@ -38,16 +53,24 @@ typedef struct lt_ckpt_save_request {
     const lt_ckpt_blob *blobs; /* rank 0's */
     size_t n_blobs;
     uint32_t rank, world;
+    lt_ckpt_write_watch *watch; /* or NULL */
 } lt_ckpt_save_request;
+
+uint64_t lt_ckpt_request_bytes(const lt_ckpt_save_request *rq); /* of the slices; ends a progress */
 
 /* World 1.  *final_path (may be NULL) gets "DIR/step-00000100"; free() it.  On failure the folders
  * that were there are untouched and no temporary one is left. */
 LT_MUST_USE lt_err lt_ckpt_save(const char *dir, const lt_ckpt_save_request *rq, char **final_path);
 
 LT_MUST_USE lt_err lt_ckpt_begin(const char *dir, uint64_t step, char **tmp); /* free() it */
+/* This rank's slices, and rank 0's blobs.  *part is replaced by text for lt_ckpt_commit.  Another
+ * step than the folder's is LT_EMISMATCH: ranks have lost step. */
 LT_MUST_USE lt_err lt_ckpt_write(const char *tmp, const lt_ckpt_save_request *rq, lt_buf *part);
-/* A step folder of the same name is replaced in one step of the file system.  An error after that
- * is reported with *published set: the checkpoint is there, but may not survive a power cut. */
+/* Rank 0; parts[r] is rank r's, and there is one of each.  Slices and blobs are not looked at.
+ * LT_EMISMATCH: a part of another rank, world, step or attempt; LT_EFORMAT: slices that overlap or
+ * leave a hole.  A step folder of the same name is replaced in one step of the file system.  An
+ * error after that is reported with *published set: the checkpoint is there, but may not survive a
+ * power cut. */
 LT_MUST_USE lt_err lt_ckpt_commit(const char *tmp, const lt_ckpt_save_request *rq,
                                   const char *const *parts, size_t n_parts, bool *published);
 void lt_ckpt_discard(const char *tmp); /* keeps the error record of the thread */

@@ -90,8 +90,8 @@ const lt_manifest_piece *lt_manifest_pieces(const lt_manifest *m, const char *gr
                                             uint32_t tensor, size_t *n);
 uint64_t lt_ckpt_tensor_count(const lt_ckpt_tensor *t); /* elements */
 
-/* Writing.  A part is the text of the files of one rank (or of the blobs); parts are gathered as
- * text and joined by lt_manifest_write, so any number of ranks needs no other exchange. */
+/* Writing.  A part is the text of the files of one rank; parts are gathered as text and joined by
+ * lt_manifest_write, so any number of ranks needs no other exchange. */
 void lt_manifest_add_file(lt_buf *part, const lt_manifest_file *f);
 typedef struct lt_manifest_head {
     const lt_ckpt_step *step;

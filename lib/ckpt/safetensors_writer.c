@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 8 };
+enum {
+    ALIGNMENT = 8,
+    WINDOW = 32 << 20, /* write-back; less costs throughput, more makes other writers wait */
+};
 
 struct lt_safetensors_writer {
     lt_writer *file;
@@ -30,6 +33,7 @@ lt_err lt_safetensors_writer_open(lt_safetensors_writer **out, const char *path)
     LT_TRY(err = lt_writer_open(&file, path));
     *out = lt_new0(sizeof **out);
     (*out)->file = file;
+    lt_writer_pace(file, WINDOW);
     return LT_OK;
 fail:
     return err;
