@@ -244,9 +244,9 @@ void lt_engine_close(lt_engine *e)
     free(e->slices);
     lt_zero_store_close(e->store);
     lt_comm_close(e->comm);
+    lt_model_free(e->model);
     lt_dev_close(e->dev);
     lt_zero_plan_free(e->plan);
-    lt_model_free(e->model);
     lt_param_table_free(e->table);
     free(e);
 }
