@@ -105,7 +105,8 @@ struct lt_backend {
     void *(*native_stream)(lt_dev *dev, lt_stream stream);
 
     /* Compute work between begin and end is recorded instead of run, then launched as often as
-     * wanted with the same addresses.  All four NULL where launches cost nothing. */
+     * wanted with the same addresses.  A failure sticks to the device as well.  All four NULL where
+     * launches cost nothing. */
     lt_err (*capture_begin)(lt_dev *dev);
     lt_err (*capture_end)(lt_dev *dev, lt_graph **out);
     void (*graph_launch)(lt_dev *dev, lt_graph *graph);

@@ -42,11 +42,11 @@ static lt_tensor define_common(lt_model *m, common_slot s, int64_t cols)
 
 static void linear(lt_model *m, lt_tensor y, lt_tensor x, lt_role weight, lt_role bias, int layer)
 {
-    m->dev->ops->matmul(m->dev, &(lt_matmul){ .d = y,
-                                              .a = x,
-                                              .b = lt_model_param(m, weight, layer),
-                                              .trans_b = true,
-                                              .bias = lt_model_param(m, bias, layer) });
+    lt_model_ops(m)->matmul(m->dev, &(lt_matmul){ .d = y,
+                                                  .a = x,
+                                                  .b = lt_model_param(m, weight, layer),
+                                                  .trans_b = true,
+                                                  .bias = lt_model_param(m, bias, layer) });
 }
 
 /* norm of what the slot `stream` will hold: x + branch, or x as it is when branch is absent */
@@ -63,7 +63,7 @@ static void norm(lt_model *m, int layer, block_slot stream, lt_tensor x, lt_tens
     n.rstd = define_stats(m, layer, first ? S_RSTD1 : S_RSTD2);
     n.weight = lt_model_param(m, first ? LT_ROLE_NORM1_WEIGHT : LT_ROLE_NORM2_WEIGHT, layer);
     n.bias = lt_model_param(m, first ? LT_ROLE_NORM1_BIAS : LT_ROLE_NORM2_BIAS, layer);
-    m->dev->ops->residual_norm(m->dev, &n);
+    lt_model_ops(m)->residual_norm(m->dev, &n);
 }
 
 /* The columns of q, k, v in a packed (R, (H + 2 Hkv) D) matrix. */
@@ -104,10 +104,10 @@ static void through_cache(lt_model *m, int layer, lt_attention *a)
     lt_tensor v = lt_rows(m->cache, (2 * layer + 1) * rows, rows);
 
     for (int64_t b = 0; b < m->n_batch; b++) {
-        m->dev->ops->copy(m->dev, lt_rows(k, b * total + m->past, m->t_q),
-                          lt_rows(a->k, b * m->t_q, m->t_q));
-        m->dev->ops->copy(m->dev, lt_rows(v, b * total + m->past, m->t_q),
-                          lt_rows(a->v, b * m->t_q, m->t_q));
+        lt_model_ops(m)->copy(m->dev, lt_rows(k, b * total + m->past, m->t_q),
+                              lt_rows(a->k, b * m->t_q, m->t_q));
+        lt_model_ops(m)->copy(m->dev, lt_rows(v, b * total + m->past, m->t_q),
+                              lt_rows(a->v, b * m->t_q, m->t_q));
     }
     a->k = k;
     a->v = v;
@@ -131,25 +131,25 @@ static void inner_forward(lt_model *m, int layer)
     a = attention_of(m, att, lse, use(m, layer, S_QKV));
     if (m->use_cache)
         through_cache(m, layer, &a);
-    m->dev->ops->attention(m->dev, &a);
+    lt_model_ops(m)->attention(m->dev, &a);
     proj = define_common(m, S_BRANCH, c->n_embd);
     linear(m, proj, use(m, layer, S_ATT), LT_ROLE_ATTPROJ_WEIGHT, LT_ROLE_ATTPROJ_BIAS, layer);
     norm(m, layer, S_MID, use(m, layer, S_INPUT), common(m, S_BRANCH));
     if (m->keep)
         fc = define(m, layer, S_FC, c->n_inner);
-    m->dev->ops->matmul(m->dev, &(lt_matmul){ .aux = fc,
-                                              .d = define(m, layer, S_FCACT, c->n_inner),
-                                              .a = use(m, layer, S_NORM2),
-                                              .b = lt_model_param(m, LT_ROLE_FC_WEIGHT, layer),
-                                              .trans_b = true,
-                                              .bias = lt_model_param(m, LT_ROLE_FC_BIAS, layer),
-                                              .epilogue = LT_EPI_ACT,
-                                              .act = c->act });
+    lt_model_ops(m)->matmul(m->dev, &(lt_matmul){ .aux = fc,
+                                                  .d = define(m, layer, S_FCACT, c->n_inner),
+                                                  .a = use(m, layer, S_NORM2),
+                                                  .b = lt_model_param(m, LT_ROLE_FC_WEIGHT, layer),
+                                                  .trans_b = true,
+                                                  .bias = lt_model_param(m, LT_ROLE_FC_BIAS, layer),
+                                                  .epilogue = LT_EPI_ACT,
+                                                  .act = c->act });
 }
 
 void lt_block_forward(lt_model *m, int layer)
 {
-    m->access->acquire(m->access, 1 + layer);
+    lt_model_acquire(m, 1 + layer);
     if (layer == 0)
         norm(m, 0, S_INPUT, use(m, 0, S_INPUT), lt_absent());
     else
@@ -157,7 +157,7 @@ void lt_block_forward(lt_model *m, int layer)
     inner_forward(m, layer);
     linear(m, define_common(m, S_BRANCH, m->config.n_embd), use(m, layer, S_FCACT),
            LT_ROLE_FCPROJ_WEIGHT, LT_ROLE_FCPROJ_BIAS, layer);
-    m->access->release(m->access, 1 + layer);
+    lt_model_release(m, 1 + layer);
 }
 
 /* ---- backward */
@@ -169,8 +169,8 @@ static void recompute(lt_model *m, int layer)
     case LT_RECOMPUTE_NONE:
         return;
     case LT_RECOMPUTE_SELECTIVE:
-        m->dev->ops->act(m->dev, define(m, layer, S_FCACT, m->config.n_inner), use(m, layer, S_FC),
-                         m->config.act);
+        lt_model_ops(m)->act(m->dev, define(m, layer, S_FCACT, m->config.n_inner),
+                             use(m, layer, S_FC), m->config.act);
         norm(m, layer, S_MID, use(m, layer, S_MID), lt_absent());
         norm(m, layer, S_INPUT, use(m, layer, S_INPUT), lt_absent());
         return;
@@ -184,7 +184,7 @@ static void recompute(lt_model *m, int layer)
 /* dW (+)= dy^T x */
 static void weight_grad(lt_model *m, lt_role weight, int layer, lt_tensor dy, lt_tensor x, bool add)
 {
-    m->dev->ops->matmul(
+    lt_model_ops(m)->matmul(
         m->dev,
         &(lt_matmul){
             .d = lt_model_grad(m, weight, layer), .a = dy, .b = x, .trans_a = true, .add = add });
@@ -193,13 +193,13 @@ static void weight_grad(lt_model *m, lt_role weight, int layer, lt_tensor dy, lt
 /* dx = dy W */
 static void input_grad(lt_model *m, lt_tensor dx, lt_tensor dy, lt_role weight, int layer)
 {
-    m->dev->ops->matmul(m->dev,
-                        &(lt_matmul){ .d = dx, .a = dy, .b = lt_model_param(m, weight, layer) });
+    lt_model_ops(m)->matmul(
+        m->dev, &(lt_matmul){ .d = dx, .a = dy, .b = lt_model_param(m, weight, layer) });
 }
 
 static void mlp_backward(lt_model *m, int layer, bool add)
 {
-    const lt_ops *ops = m->dev->ops;
+    const lt_ops *ops = lt_model_ops(m);
     lt_tensor dresid = common(m, S_DRESID);
 
     ops->col_sum(m->dev, lt_model_grad(m, LT_ROLE_FCPROJ_BIAS, layer), dresid, add);
@@ -232,7 +232,7 @@ static void mlp_backward(lt_model *m, int layer, bool add)
 
 static void attention_backward(lt_model *m, int layer, bool add)
 {
-    const lt_ops *ops = m->dev->ops;
+    const lt_ops *ops = lt_model_ops(m);
     lt_tensor dresid = common(m, S_DRESID), dqkv, part[3];
     lt_attention_grad g;
 
@@ -268,10 +268,10 @@ static void attention_backward(lt_model *m, int layer, bool add)
 
 void lt_block_backward(lt_model *m, int layer, bool add)
 {
-    m->access->acquire(m->access, 1 + layer);
+    lt_model_acquire(m, 1 + layer);
     recompute(m, layer);
     mlp_backward(m, layer, add);
     attention_backward(m, layer, add);
-    m->access->grads_done(m->access, 1 + layer);
-    m->access->release(m->access, 1 + layer);
+    lt_model_grads_done(m, 1 + layer);
+    lt_model_release(m, 1 + layer);
 }

@@ -49,7 +49,7 @@ typedef struct lt_model lt_model;
  * is longer than the model's positions. */
 LT_MUST_USE lt_err lt_model_new(lt_model **out, const lt_model_config *config,
                                 const lt_param_table *table, const lt_model_shape *shape);
-void lt_model_free(lt_model *m); /* NULL is fine */
+void lt_model_free(lt_model *m); /* NULL is fine; before the device it was bound to is closed */
 
 size_t lt_model_arena_bytes(const lt_model *m);
 size_t lt_model_use_bytes(const lt_model *m, lt_use use);
@@ -61,6 +61,9 @@ double lt_model_flops_per_token(const lt_model *m);
 
 /* From here on the model runs on dev, with this memory (lt_model_arena_bytes, _cache_bytes). */
 void lt_model_bind(lt_model *m, lt_dev *dev, lt_unit_access *access, void *arena, void *cache);
+/* Training and evaluation passes are played as graphs where the device can (model/tape.h); the bits
+ * are the same.  On unless LT_GRAPHS=0; false lets every pass run as it stands. */
+void lt_model_set_graphs(lt_model *m, bool on);
 
 /* Forward and backward: losses (1, R) fp32 are written, gradients (+)= by `add`.  state is device
  * memory; its grad_scale enters the gradient of the logits. */

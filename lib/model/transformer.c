@@ -39,6 +39,31 @@ static void index_roles(lt_model *m)
     }
 }
 
+/* ---- hooks */
+
+static void hook(lt_model *m, lt_hook h, int unit)
+{
+    if (m->tapes)
+        lt_tape_hook(m->tapes, h, unit);
+    else
+        lt_hook_call(m->access, h, unit);
+}
+
+void lt_model_acquire(lt_model *m, int unit)
+{
+    hook(m, LT_HOOK_ACQUIRE, unit);
+}
+
+void lt_model_release(lt_model *m, int unit)
+{
+    hook(m, LT_HOOK_RELEASE, unit);
+}
+
+void lt_model_grads_done(lt_model *m, int unit)
+{
+    hook(m, LT_HOOK_GRADS_DONE, unit);
+}
+
 /* ---- the passes */
 
 static int head_unit(const lt_model *m)
@@ -59,16 +84,16 @@ static lt_tensor rows_in_use(lt_model *m, int slot)
 /* The head reads the token embedding too when they are tied. */
 static void acquire_head(lt_model *m)
 {
-    m->access->acquire(m->access, head_unit(m));
+    lt_model_acquire(m, head_unit(m));
     if (m->config.tied)
-        m->access->acquire(m->access, 0);
+        lt_model_acquire(m, 0);
 }
 
 static void release_head(lt_model *m)
 {
-    m->access->release(m->access, head_unit(m));
+    lt_model_release(m, head_unit(m));
     if (m->config.tied)
-        m->access->release(m->access, 0);
+        lt_model_release(m, 0);
 }
 
 /* Embeddings and all blocks, then S_FINAL_NORM; the head stays acquired. */
@@ -78,12 +103,12 @@ static void forward(lt_model *m)
     int last = (int)m->config.n_layer - 1;
     int64_t r = run_rows(m), c = m->config.n_embd;
 
-    m->access->acquire(m->access, 0);
-    m->dev->ops->embed(
+    lt_model_acquire(m, 0);
+    lt_model_ops(m)->embed(
         m->dev, lt_act_define(m->plan, block_slot_of(0, S_INPUT), m->shape.act, r, c),
         m->batch->ids, m->batch->positions, lt_model_param(m, LT_ROLE_TOKEN_EMBED, -1),
         lt_model_param(m, LT_ROLE_POSITION_EMBED, -1));
-    m->access->release(m->access, 0);
+    lt_model_release(m, 0);
     for (int layer = 0; layer <= last; layer++)
         lt_block_forward(m, layer);
     acquire_head(m);
@@ -95,7 +120,7 @@ static void forward(lt_model *m)
     n.rstd = lt_act_define(m->plan, S_FINAL_RSTD, LT_F32, 1, r);
     n.weight = lt_model_param(m, LT_ROLE_FINAL_NORM_WEIGHT, -1);
     n.bias = lt_model_param(m, LT_ROLE_FINAL_NORM_BIAS, -1);
-    m->dev->ops->residual_norm(m->dev, &n);
+    lt_model_ops(m)->residual_norm(m->dev, &n);
 }
 
 static lt_tensor define_chunk(lt_model *m)
@@ -119,37 +144,37 @@ static void head_loss(lt_model *m, lt_tensor losses, const lt_step_state *state,
         h.dx = lt_act_define(m->plan, S_DNORM, m->shape.act, run_rows(m), m->config.n_embd);
         h.dw = lt_model_grad(m, head_role(m), -1);
     }
-    m->dev->ops->head_loss(m->dev, &h);
+    lt_model_ops(m)->head_loss(m->dev, &h);
 }
 
 static void backward(lt_model *m, bool add)
 {
-    const lt_ops *ops = m->dev->ops;
     lt_tensor dresid =
         lt_act_define(m->plan, S_DRESID, m->shape.act, run_rows(m), m->config.n_embd);
 
-    ops->norm_grad(m->dev,
-                   &(lt_norm_grad){ .dx = dresid,
-                                    .dout = lt_act_use(m->plan, S_DNORM),
-                                    .resid = lt_act_use(m->plan, S_FINAL),
-                                    .mean = lt_act_use(m->plan, S_FINAL_MEAN),
-                                    .rstd = lt_act_use(m->plan, S_FINAL_RSTD),
-                                    .weight = lt_model_param(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
-                                    .dweight = lt_model_grad(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
-                                    .dbias = lt_model_grad(m, LT_ROLE_FINAL_NORM_BIAS, -1),
-                                    .kind = m->config.norm,
-                                    .add = add });
-    m->access->grads_done(m->access, head_unit(m));
+    lt_model_ops(m)->norm_grad(
+        m->dev, &(lt_norm_grad){ .dx = dresid,
+                                 .dout = lt_act_use(m->plan, S_DNORM),
+                                 .resid = lt_act_use(m->plan, S_FINAL),
+                                 .mean = lt_act_use(m->plan, S_FINAL_MEAN),
+                                 .rstd = lt_act_use(m->plan, S_FINAL_RSTD),
+                                 .weight = lt_model_param(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
+                                 .dweight = lt_model_grad(m, LT_ROLE_FINAL_NORM_WEIGHT, -1),
+                                 .dbias = lt_model_grad(m, LT_ROLE_FINAL_NORM_BIAS, -1),
+                                 .kind = m->config.norm,
+                                 .add = add });
+    lt_model_grads_done(m, head_unit(m));
     release_head(m);
     for (int layer = (int)m->config.n_layer - 1; layer >= 0; layer--)
         lt_block_backward(m, layer, add);
-    m->access->acquire(m->access, 0);
+    lt_model_acquire(m, 0);
     /* A tied table already holds the head's gradient of this pass. */
-    ops->embed_grad(m->dev, lt_model_grad(m, LT_ROLE_TOKEN_EMBED, -1),
-                    lt_model_grad(m, LT_ROLE_POSITION_EMBED, -1), lt_act_use(m->plan, S_DRESID),
-                    m->batch->ids, m->batch->positions, add || m->config.tied, add);
-    m->access->grads_done(m->access, 0);
-    m->access->release(m->access, 0);
+    lt_model_ops(m)->embed_grad(m->dev, lt_model_grad(m, LT_ROLE_TOKEN_EMBED, -1),
+                                lt_model_grad(m, LT_ROLE_POSITION_EMBED, -1),
+                                lt_act_use(m->plan, S_DRESID), m->batch->ids, m->batch->positions,
+                                add || m->config.tied, add);
+    lt_model_grads_done(m, 0);
+    lt_model_release(m, 0);
 }
 
 /* ---- uses */
@@ -168,29 +193,46 @@ static void begin(lt_model *m, lt_use u, const lt_model_batch *batch, int64_t n_
     lt_act_restart(m->plan);
 }
 
+static bool on_tape(lt_model *m, lt_use u, lt_tensor losses, const lt_step_state *state, bool add)
+{
+    const lt_model_batch *b = m->batch;
+    const lt_tape_key key = { .buffers = { b->ids.data, b->targets.data, b->positions.data,
+                                           b->doc_start.data, losses.data, state },
+                              .use = u,
+                              .add = add };
+
+    return lt_tape_begin(m->tapes, &key);
+}
+
 void lt_model_train(lt_model *m, const lt_model_batch *batch, lt_tensor losses,
                     const lt_step_state *state, bool add)
 {
     begin(m, LT_USE_TRAIN, batch, m->shape.n_batch, m->shape.seq, 0);
+    if (on_tape(m, LT_USE_TRAIN, losses, state, add))
+        return;
     forward(m);
     head_loss(m, losses, state, true, add);
     backward(m, add);
+    lt_tape_end(m->tapes);
 }
 
 void lt_model_evaluate(lt_model *m, const lt_model_batch *batch, lt_tensor losses)
 {
     begin(m, LT_USE_EVALUATE, batch, m->shape.n_batch, m->shape.seq, 0);
+    if (on_tape(m, LT_USE_EVALUATE, losses, NULL, false))
+        return;
     forward(m);
     head_loss(m, losses, NULL, false, false);
     release_head(m);
+    lt_tape_end(m->tapes);
 }
 
 static void logits_of(lt_model *m, lt_tensor logits, lt_tensor x)
 {
-    m->dev->ops->matmul(m->dev, &(lt_matmul){ .d = logits,
-                                              .a = x,
-                                              .b = lt_model_param(m, head_role(m), -1),
-                                              .trans_b = true });
+    lt_model_ops(m)->matmul(m->dev, &(lt_matmul){ .d = logits,
+                                                  .a = x,
+                                                  .b = lt_model_param(m, head_role(m), -1),
+                                                  .trans_b = true });
     release_head(m);
 }
 
@@ -284,6 +326,7 @@ void lt_model_free(lt_model *m)
 {
     if (!m)
         return;
+    lt_tapes_free(m->tapes);
     for (int u = 0; u < LT_N_USES; u++)
         lt_act_plan_free(m->plans[u]);
     free(m->rows_of_role);
@@ -357,7 +400,14 @@ void lt_model_bind(lt_model *m, lt_dev *dev, lt_unit_access *access, void *arena
     m->dev = dev;
     m->access = access;
     m->cache.data = cache;
+    lt_tapes_free(m->tapes);
+    m->tapes = lt_tapes_new(dev, access);
     for (int u = 0; u < LT_N_USES; u++)
         if (m->plans[u])
             lt_act_bind(m->plans[u], arena);
+}
+
+void lt_model_set_graphs(lt_model *m, bool on)
+{
+    lt_tapes_set(m->tapes, on);
 }

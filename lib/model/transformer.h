@@ -4,6 +4,7 @@
 
 #include "model/act_plan.h"
 #include "model/model.h"
+#include "model/tape.h"
 
 /* Tensors of a block; slot = layer * N_BLOCK_SLOTS + name. */
 typedef enum block_slot {
@@ -49,6 +50,7 @@ struct lt_model {
     /* The run in progress. */
     lt_dev *dev;
     lt_unit_access *access;
+    lt_tapes *tapes; /* NULL: the device cannot record */
     lt_act_plan *plan;
     int64_t n_batch, t_q, past; /* t_q new positions after `past` cached ones */
     const lt_model_batch *batch;
@@ -65,6 +67,18 @@ static inline int block_slot_of(int layer, block_slot s)
 {
     return N_COMMON_SLOTS + layer * N_BLOCK_SLOTS + (int)s;
 }
+
+/* The operations, for calls up to the next hook. */
+static inline const lt_ops *lt_model_ops(lt_model *m)
+{
+    lt_tape_op(m->tapes);
+    return m->dev->ops;
+}
+
+/* The model's calls of its unit access. */
+void lt_model_acquire(lt_model *m, int unit);
+void lt_model_release(lt_model *m, int unit);
+void lt_model_grads_done(lt_model *m, int unit);
 
 lt_tensor lt_model_param(lt_model *m, lt_role role, int layer);
 lt_tensor lt_model_grad(lt_model *m, lt_role role, int layer);

@@ -355,6 +355,7 @@ void lt_engine_close(lt_engine *e)
     lt_comm_close(e->comm);
     if (e->dev)
         give_buffers(e);
+    lt_model_free(e->model);
     lt_dev_close(e->dev);
     lt_group_close(e->own_group);
     for (int u = 0; u < LT_N_USES; u++)
@@ -362,7 +363,6 @@ void lt_engine_close(lt_engine *e)
     free(e->words);
     free(e->range_params);
     lt_zero_plan_free(e->plan);
-    lt_model_free(e->model);
     lt_param_table_free(e->table);
     free(e);
 }

@@ -6,7 +6,8 @@
  * never add floats atomically, so a run gives the same bits every time on the same kind of GPU.
  * Sums over rows are cut into parts by shape alone, at most CUDA_REDUCE_PARTS, which are then added
  * in order.
- * cuda_device.cu owns memory, streams, events and the stuck fault; cuda_table.cu the table. */
+ * cuda_device.cu owns memory, streams, events and the stuck fault; cuda_graph.cu recording;
+ * cuda_table.cu the table. */
 #ifndef LT_DEVICE_CUDA_CUH
 #define LT_DEVICE_CUDA_CUH
 
@@ -27,6 +28,7 @@ typedef struct lt_cuda_dev {
     const char *fault_op;      /* the operation at which `fault` was seen */
     cudaError_t fault;         /* the first one since the last sync */
     struct cuda_dnn *dnn;      /* attention through cuDNN; NULL: never */
+    bool capturing;            /* the compute stream records */
 } lt_cuda_dev;
 
 enum {
@@ -44,6 +46,8 @@ cudaStream_t cuda_begin(lt_dev *dev, const char *op);
 /* Makes a failed launch stick to the device. */
 void cuda_end(lt_dev *dev);
 void cuda_note(lt_dev *dev, cudaError_t err);
+/* The stuck fault as a sentence; it stays where it is. */
+lt_err cuda_fault(lt_dev *dev);
 /* The device's scratch, at least `bytes` long: less means that the plan did not know the shape. */
 void *cuda_scratch(lt_dev *dev, size_t bytes);
 
@@ -207,6 +211,15 @@ typedef struct cuda_sums {
 } cuda_sums;
 
 void cuda_add_parts(const cuda_sums *sums, cudaStream_t stream);
+
+/* ---- recording (cuda_graph.cu), slots of the backend */
+
+lt_err cuda_capture_begin(lt_dev *dev);
+lt_err cuda_capture_end(lt_dev *dev, lt_graph **out);
+void cuda_graph_launch(lt_dev *dev, lt_graph *graph);
+void cuda_graph_free(lt_dev *dev, lt_graph *graph);
+/* Makes it a fault of the last operation when it spoiled the recording. */
+void cuda_watch_capture(lt_dev *dev);
 
 /* ---- the table's entries */
 

@@ -1,4 +1,4 @@
-/* device/cuda/cuda_device.cu - the CUDA backend: one GPU, its memory, three streams, events.
+/* device/cuda/cuda_device.cu - the CUDA backend: one GPU, its memory, streams, events.
  *
  * cudart is linked statically and finds the driver at run time, so this also runs, and fails with a
  * sentence, where there is none.  A failed call is kept in the device with the name of the operation
@@ -9,6 +9,8 @@
 #include "device/cuda/cuda_blas.h"
 #include "device/cuda/cuda_dnn.h"
 #include "device/cuda/cuda_nvml.h"
+#include "device/cuda/cuda_pinned.h"
+#include "device/cuda/cuda_range.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,7 @@ static void make_current(lt_dev *dev)
 
 cudaStream_t cuda_begin(lt_dev *dev, const char *op)
 {
+    cuda_watch_capture(dev);
     make_current(dev);
     cuda_of(dev)->op = op;
     return cuda_of(dev)->streams[LT_STREAM_COMPUTE];
@@ -56,16 +59,24 @@ void *cuda_scratch(lt_dev *dev, size_t bytes)
     return dev->scratch;
 }
 
-static lt_err take_fault(lt_dev *dev)
+lt_err cuda_fault(lt_dev *dev)
 {
     lt_cuda_dev *d = cuda_of(dev);
-    cudaError_t fault = d->fault;
 
-    if (fault == cudaSuccess)
+    if (d->fault == cudaSuccess)
         return LT_OK;
-    d->fault = cudaSuccess;
     return lt_fail(LT_EFAULT, "device: cuda: GPU %d failed at %s: %s", d->ordinal, d->fault_op,
-                   cudaGetErrorString(fault));
+                   cudaGetErrorString(d->fault));
+}
+
+static lt_err take_fault(lt_dev *dev)
+{
+    lt_err err = cuda_fault(dev);
+
+    if (err != LT_OK)
+        (void)cudaGetLastError(); /* else the next launch would be blamed for it */
+    cuda_of(dev)->fault = cudaSuccess;
+    return err;
 }
 
 /* ---- open and close */
@@ -128,6 +139,17 @@ static void open_blas(lt_cuda_dev *d, const lt_dev_options *options)
         d->blas = cuda_blas_open(p.name, d->streams[LT_STREAM_COMPUTE], options);
 }
 
+/* Collectives go first where they and a kernel both want a place on the GPU. */
+static void open_streams(lt_cuda_dev *d)
+{
+    int least = 0, greatest = 0;
+
+    cuda_note(&d->base, cudaDeviceGetStreamPriorityRange(&least, &greatest));
+    for (int s = 0; s < LT_N_STREAMS; s++)
+        cuda_note(&d->base, cudaStreamCreateWithPriority(&d->streams[s], cudaStreamNonBlocking,
+                                                         s == LT_STREAM_COMM ? greatest : least));
+}
+
 static lt_err cuda_open(lt_dev **out, const lt_dev_options *options)
 {
     lt_cuda_dev *d = NULL;
@@ -142,8 +164,7 @@ static lt_err cuda_open(lt_dev **out, const lt_dev_options *options)
     d->ordinal = options->ordinal;
     d->op = "open";
     make_current(&d->base);
-    for (int s = 0; s < LT_N_STREAMS; s++)
-        cuda_note(&d->base, cudaStreamCreateWithFlags(&d->streams[s], cudaStreamNonBlocking));
+    open_streams(d);
     LT_TRY(err = take_fault(&d->base));
     LT_TRY(err = cuda_dnn_new(&d->dnn, options, d->streams[LT_STREAM_COMPUTE]));
     open_blas(d, options);
@@ -240,7 +261,7 @@ static lt_err alloc_failed(lt_memory kind, size_t bytes, cudaError_t e)
 static void cuda_free(lt_dev *dev, lt_memory kind, void *data)
 {
     make_current(dev);
-    cuda_note(dev, kind == LT_MEMORY_PINNED ? cudaFreeHost(data) : cudaFree(data));
+    cuda_note(dev, kind == LT_MEMORY_PINNED ? cuda_pinned_free(data) : cudaFree(data));
 }
 
 static lt_err cuda_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void **out)
@@ -251,12 +272,8 @@ static lt_err cuda_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void **out)
     cudaError_t e;
 
     if (kind == LT_MEMORY_PINNED) {
-        e = cudaHostAlloc(&data, size, cudaHostAllocPortable);
-        if (e != cudaSuccess)
-            return alloc_failed(kind, bytes, e);
-        memset(data, 0, size);
-        *out = data;
-        return LT_OK;
+        e = cuda_pinned_alloc(out, bytes);
+        return e == cudaSuccess ? LT_OK : alloc_failed(kind, bytes, e);
     }
     e = cudaMalloc(&data, size);
     if (e != cudaSuccess)
@@ -351,10 +368,10 @@ const lt_backend lt_backend_cuda = {
     .sync = cuda_sync,
     .host_task = nullptr,
     .native_stream = cuda_native_stream,
-    .capture_begin = nullptr,
-    .capture_end = nullptr,
-    .graph_launch = nullptr,
-    .graph_free = nullptr,
-    .range_push = nullptr,
-    .range_pop = nullptr,
+    .capture_begin = cuda_capture_begin,
+    .capture_end = cuda_capture_end,
+    .graph_launch = cuda_graph_launch,
+    .graph_free = cuda_graph_free,
+    .range_push = cuda_range_push,
+    .range_pop = cuda_range_pop,
 };
