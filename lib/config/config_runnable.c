@@ -10,13 +10,6 @@ static const struct {
     const char *sentence;
 } limits[] = {
     { "model.dropout", { "0" }, "this build trains without dropout only" },
-    { "deepspeed.zero_optimization.stage", { "0" }, "this build trains with stage 0 only" },
-    { "deepspeed.zero_optimization.offload_optimizer.device",
-      { "none" },
-      "this build trains without offload only" },
-    { "deepspeed.zero_optimization.offload_param.device",
-      { "none" },
-      "this build trains without offload only" },
     { "deepspeed.bf16.check_grad_overflow",
       { "true" },
       "this build always skips a step whose gradient is not finite" },
