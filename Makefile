@@ -59,6 +59,21 @@ else
 ABSENT :=
 endif
 
+# MPI: CPU ranks; with mpicc (of Open MPI or MPICH) comm/mpi is built in, else mpi_absent.c says so
+# at run time.  Always a shared library.  It is not instrumented, so sanitizers go without.
+MPICC  ?= mpicc
+MPIRUN ?= $(subst mpicc,mpirun,$(MPICC))
+MPI    ?= $(if $(shell command -v $(MPICC) 2>/dev/null),1,0)
+ifeq ($(MPI)$(FLAVOUR),1release)
+MPI_SHOW := $(shell $(MPICC) -show)
+MPI_INC  := $(patsubst -I%,-isystem %,$(filter -I%,$(MPI_SHOW)))
+MPI_LIBS := $(filter -L% -l% -Wl%,$(MPI_SHOW))
+MPI_SRC  := $(wildcard lib/comm/mpi/*.c)
+ABSENT   += lib/comm/mpi_absent.c
+endif
+NCCL_SRC := $(wildcard lib/comm/nccl/*.c)
+ABSENT   += $(if $(NCCL_SRC),lib/comm/nccl_absent.c)
+
 # Kernels of device/cpu are compiled once per instruction set level; cpu_open() picks a table at run
 # time.  ld -r + objcopy hide everything but that table, so the sources know nothing of it.
 KERNEL_SRC := $(wildcard lib/device/cpu/*.c)
@@ -66,7 +81,7 @@ ISA_base := -mtune=generic
 ISA_v3   := -march=x86-64-v3
 ISA_v4   := -march=x86-64-v4 -mprefer-vector-width=512
 ROOM_SRC := $(foreach r,$(ROOMS),$(wildcard lib/$r/*.c lib/$r/*.S)) $(CU_C) \
-            $(if $(filter comm,$(ROOMS)),$(wildcard lib/comm/self/*.c))
+            $(if $(filter comm,$(ROOMS)),$(wildcard lib/comm/self/*.c lib/comm/tcp/*.c) $(MPI_SRC) $(NCCL_SRC))
 LIB_SRC  := $(filter-out $(ABSENT),$(ROOM_SRC))
 LIB_OBJ  := $(LIB_SRC:%=$B/%.o) $(if $(filter device,$(ROOMS)),$(CU_SRC:%=$B/%.o) $(if $(KERNEL_SRC),$(ISAS:%=$B/kernels.%.o)))
 LIB      := $B/liblt.a
@@ -78,9 +93,14 @@ bin_ckpt     := lt-ckpt-merge
 bin_bench    := lt-bench
 BINS  := $(foreach t,$(TOOLS),$(if $(wildcard tools/$t/main.c),$B/bin/$(bin_$t)))
 TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/test_*.c)))
+RANKS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/ranks_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 all: $(BINS)
+
+# Only what runs on many ranks is linked with MPI.
+$B/lib/comm/mpi/%.c.o: CPPFLAGS += $(MPI_INC)
+$(foreach r,comm zero train,$B/tests/$r/%) $B/bin/lt-train $B/bin/lt-bench: LDLIBS += $(MPI_LIBS)
 
 $B/%.c.o: %.c
 	@mkdir -p $(@D)
@@ -110,10 +130,13 @@ define tool_rules
 $B/bin/$(bin_$1): $(patsubst %,$B/%.o,$(wildcard tools/$1/*.c)) $(LIB)
 	@mkdir -p $$(@D)
 	$(if $Q,@echo "  LD $$@")
-	$Q$$(CC) $$(LDFLAGS_ALL) $$^ $(LDLIBS) -o $$@
+	$Q$$(CC) $$(LDFLAGS_ALL) $$^ $$(LDLIBS) -o $$@
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rules,$t)))
 
+$(RANKS): $B/tests/%: $B/tests/%.c.o $B/tests/lt_ranks.c.o $(LIB)
+	@mkdir -p $(@D)
+	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
 $B/tests/%: $B/tests/%.c.o $B/tests/lt_test.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
@@ -121,9 +144,9 @@ $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-tests: $(TESTS)
+tests: $(TESTS) $(RANKS)
 check: all tests
-	@B=$B sh tests/run_tests.sh $(TESTS)
+	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
 asan tsan:
