@@ -100,7 +100,7 @@ all: $(BINS)
 
 # Only what runs on many ranks is linked with MPI.
 $B/lib/comm/mpi/%.c.o: CPPFLAGS += $(MPI_INC)
-$(foreach r,comm zero train,$B/tests/$r/%) $B/bin/lt-train $B/bin/lt-bench: LDLIBS += $(MPI_LIBS)
+$(foreach r,comm model zero train,$B/tests/$r/%) $B/bin/lt-train $B/bin/lt-bench: LDLIBS += $(MPI_LIBS)
 
 $B/%.c.o: %.c
 	@mkdir -p $(@D)
