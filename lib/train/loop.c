@@ -326,7 +326,7 @@ lt_err lt_train(lt_config *config, lt_group *group)
     lt_run r = { .config = config, .group = group };
     lt_err err;
 
-    lt_ranks_talk(group);
+    lt_ranks_talk(group, "lt-train");
     LT_TRY(err = open_run(&r));
     LT_TRY(err = steps(&r));
 fail:

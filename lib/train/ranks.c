@@ -10,11 +10,11 @@
 static char name[48];
 static bool failed_together; /* the last agreement was a failure */
 
-void lt_ranks_talk(const lt_group *g)
+void lt_ranks_talk(const lt_group *g, const char *program)
 {
     if (g->rank == 0)
         return;
-    snprintf(name, sizeof name, "lt-train: rank %d", g->rank);
+    snprintf(name, sizeof name, "%s: rank %d", program, g->rank);
     lt_log_init(name, LT_LOG_ERROR);
 }
 

@@ -5,7 +5,7 @@
 #include "comm/group.h"
 
 /* Ranks but the first keep quiet from here on, errors apart, which they lead with their number. */
-void lt_ranks_talk(const lt_group *g);
+void lt_ranks_talk(const lt_group *g, const char *program);
 
 /* lt_group_agree, remembered for the last word. */
 LT_MUST_USE lt_err lt_ranks_agree(lt_group *g, lt_err mine);

@@ -6,7 +6,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "bench.h"
+#include "bench_zero.h"
 #include "ckpt/safetensors.h"
+#include "train/ranks.h"
 #include "train/weights.h"
 
 #include <math.h>
@@ -19,7 +21,9 @@ typedef struct golden_args {
     lt_recompute keep; /* of recompute */
     double bound, bound_final;
     int64_t threads;
+    bench_zero zero;
     bool json, all;
+    lt_group *group;
 } golden_args;
 
 static const lt_option options[] = {
@@ -36,6 +40,7 @@ static const lt_option options[] = {
       "largest error of the weights after ten steps (default 10 * bound)", 0, 1 },
     { "threads", 0, LT_OPT_INT, offsetof(golden_args, threads), "N", "CPU threads (default all)", 0,
       4096 },
+    BENCH_ZERO_OPTIONS(golden_args, zero),
     { "all", 'a', LT_OPT_FLAG, offsetof(golden_args, all), NULL,
       "a row for every tensor, not the worst ten" },
     { "json", 0, LT_OPT_FLAG, offsetof(golden_args, json), NULL, "one JSON object a folder" },
@@ -57,8 +62,9 @@ typedef struct golden {
     lt_model_config config;
     lt_safetensors *ref;
     lt_engine *engine;
-    int32_t *ids, *targets, *positions;
+    int32_t *ids, *targets, *positions; /* all sequences, padded to rank_batch * world */
     int64_t n_batch, seq, n_tokens;
+    int64_t rank_batch; /* sequences of a rank; missing ones are masked */
     double global_norm;
     row *rows;
     size_t n_rows, capacity;
@@ -115,6 +121,7 @@ static lt_err read_batch(golden *g)
     const lt_safetensor *t = lt_safetensors_find(g->ref, "input_ids");
     double *ids = NULL, *labels = NULL;
     uint64_t n;
+    int64_t room;
     lt_err err;
 
     if (!t || t->n_dims != 2)
@@ -129,14 +136,19 @@ static lt_err read_batch(golden *g)
                       (unsigned long long)n);
         goto fail;
     }
-    g->ids = lt_new_array0(n, sizeof *g->ids);
-    g->targets = lt_new_array0(n, sizeof *g->targets);
-    g->positions = lt_new_array0(n, sizeof *g->positions);
-    for (int64_t i = 0; i < (int64_t)n; i++) {
+    g->rank_batch = (g->n_batch + g->args->group->world - 1) / g->args->group->world;
+    room = g->rank_batch * g->args->group->world * g->seq;
+    g->ids = lt_new_array0((size_t)room, sizeof *g->ids);
+    g->targets = lt_new_array0((size_t)room, sizeof *g->targets);
+    g->positions = lt_new_array0((size_t)room, sizeof *g->positions);
+    for (int64_t i = 0; i < room; i++) {
         bool last = i % g->seq == g->seq - 1;
 
-        g->ids[i] = (int32_t)ids[i];
         g->positions[i] = (int32_t)(i % g->seq);
+        g->targets[i] = -100;
+        if (i >= (int64_t)n)
+            continue;
+        g->ids[i] = (int32_t)ids[i];
         g->targets[i] = last ? -100 : (int32_t)labels[i + 1];
         g->n_tokens += g->targets[i] >= 0;
         if (ids[i] < 0 || ids[i] >= (double)g->config.vocab_size) {
@@ -156,24 +168,28 @@ static lt_err open_engine(golden *g)
 {
     lt_engine_options o = {
         .config = &g->config,
-        .shape = { .n_batch = g->n_batch,
+        .shape = { .n_batch = g->rank_batch,
                    .seq = g->seq,
                    .act = g->args->act,
                    .grad = LT_F32,
                    .recompute = g->args->keep,
                    .uses = { [LT_USE_TRAIN] = true, [LT_USE_LOGITS] = true } },
         .device = g->args->device,
-        .dev = { .n_threads = (int)g->args->threads, .deterministic = true },
+        .dev = { .n_threads = (int)g->args->threads,
+                 .ordinal = g->args->group->local_rank,
+                 .deterministic = true },
         .optim = { .beta1 = (float)metadata(g, "beta1", 0.9),
                    .beta2 = (float)metadata(g, "beta2", 0.999),
                    .eps = (float)metadata(g, "eps", 1e-8),
                    .weight_decay = (float)metadata(g, "weight_decay", 0),
                    .max_norm = (float)metadata(g, "grad_clip", 0),
                    .decoupled = true },
+        .group = g->args->group,
         .training = true,
     };
     lt_err err;
 
+    LT_TRY(err = bench_zero_settings(&o.zero, &g->args->zero));
     LT_TRY(err = lt_engine_open(&g->engine, &o));
     LT_TRY(err = lt_engine_load_hf(g->engine, g->folder));
 fail:
@@ -182,9 +198,9 @@ fail:
 
 static lt_err compare_logits(golden *g, const lt_engine_batch *batch)
 {
-    int64_t rows = g->n_batch * g->seq, v = g->config.vocab_size,
-            stride = lt_engine_vocab_rows(g->engine);
-    float *logits = lt_new_array0((size_t)(rows * stride), sizeof *logits);
+    int64_t rows = g->n_batch * g->seq, v = g->config.vocab_size, mine = g->rank_batch * g->seq,
+            first = mine * g->args->group->rank, stride = lt_engine_vocab_rows(g->engine);
+    float *logits = lt_new_array0((size_t)(mine * stride), sizeof *logits);
     double *ours = lt_new_array0((size_t)(rows * v), sizeof *ours), *ref = NULL;
     uint64_t n = 0;
     lt_err err;
@@ -196,9 +212,10 @@ static lt_err compare_logits(golden *g, const lt_engine_batch *batch)
                       lt_safetensors_path(g->ref), (long long)(rows * v), (unsigned long long)n);
         goto fail;
     }
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t r = 0; r < mine && first + r < rows; r++)
         for (int64_t i = 0; i < v; i++)
-            ours[r * v + i] = (double)logits[r * stride + i];
+            ours[(first + r) * v + i] = (double)logits[r * stride + i];
+    LT_TRY(err = lt_ranks_sum(g->args->group, ours, (int)(rows * v)));
     add_row(g, error_of(g, ours, ref, n), g->args->bound, "logits", "");
 fail:
     free(logits);
@@ -208,7 +225,7 @@ fail:
 }
 
 /* One tensor of the table against PREFIX.NAME; `values` are our logical elements, (out, in). */
-static lt_err compare_param(golden *g, const char *prefix, const lt_param *p, const float *values,
+static lt_err compare_param(golden *g, const char *prefix, const lt_param *p, const double *values,
                             double bound)
 {
     char name[LT_PARAM_NAME_BYTES + 16];
@@ -227,7 +244,7 @@ static lt_err compare_param(golden *g, const char *prefix, const lt_param *p, co
     for (int64_t i = 0; i < p->count; i++) {
         int64_t out = i / p->cols, in = i % p->cols;
 
-        ours[p->layout == LT_HF_CONV1D ? in * p->rows + out : i] = (double)values[i];
+        ours[p->layout == LT_HF_CONV1D ? in * p->rows + out : i] = values[i];
     }
     add_row(g, error_of(g, ours, ref, n), bound, prefix[0] == 'g' ? "grad." : "final.", p->name);
 fail:
@@ -257,31 +274,70 @@ static lt_err global_norm(golden *g)
     return err;
 }
 
-static lt_err compare_gradients(golden *g, const lt_engine_batch *batch)
+/* Where this rank's runs of values come from. */
+typedef lt_err (*read_piece)(golden *g, const lt_zero_piece *piece, float *values);
+
+static lt_err read_gradient(golden *g, const lt_zero_piece *piece, float *values)
+{
+    lt_dev *dev = lt_engine_device(g->engine);
+    lt_tensor grad = lt_zero_owned_grad_piece(lt_engine_store(g->engine), piece);
+
+    lt_dev_copy(dev, LT_STREAM_COMPUTE, values, lt_f32(grad), (size_t)grad.cols * sizeof *values);
+    return lt_dev_sync(dev);
+}
+
+static lt_err read_master(golden *g, const lt_zero_piece *piece, float *values)
+{
+    return lt_zero_read(lt_engine_store(g->engine), LT_ZERO_MASTER, piece, values);
+}
+
+/* Every parameter, put together from the pieces of all ranks, against the reference. */
+static lt_err compare_params(golden *g, const char *prefix, read_piece read, double bound)
 {
     const lt_param_table *table = lt_engine_table(g->engine);
-    double loss, *ref = NULL;
+    int n = 0, at = 0;
+    lt_zero_piece *pieces = lt_zero_plan_pieces(lt_engine_zero_plan(g->engine), table, &n);
     float *values = NULL;
+    double *whole = NULL;
+    lt_err err = LT_OK;
+
+    for (int i = 0; i < table->n_params; i++) {
+        const lt_param *p = &table->params[i];
+
+        whole = lt_new_array0((size_t)p->count, sizeof *whole);
+        if (at < n && pieces[at].param == i) {
+            const lt_zero_piece *piece = &pieces[at++];
+
+            values = lt_new_array0((size_t)piece->count, sizeof *values);
+            LT_TRY(err = read(g, piece, values));
+            for (int64_t k = 0; k < piece->count; k++)
+                whole[piece->first + k] = (double)values[k];
+        }
+        LT_TRY(err = lt_ranks_sum(g->args->group, whole, (int)p->count));
+        LT_TRY(err = compare_param(g, prefix, p, whole, bound));
+        free(values);
+        free(whole);
+        values = NULL;
+        whole = NULL;
+    }
+fail:
+    free(values);
+    free(whole);
+    free(pieces);
+    return err;
+}
+
+static lt_err compare_gradients(golden *g, const lt_engine_batch *batch)
+{
+    double loss, *ref = NULL;
     uint64_t n = 0;
     lt_err err;
 
     LT_TRY(err = lt_engine_gradients(g->engine, batch, g->n_tokens, &loss));
     LT_TRY(err = read_ref(g, "loss", &ref, &n));
     add_row(g, fabs(loss - ref[0]) / fabs(ref[0]), g->args->bound, "loss", "");
-    for (int i = 0; i < table->n_params; i++) {
-        const lt_param *p = &table->params[i];
-        lt_tensor grad = lt_zero_grad(lt_engine_store(g->engine), i);
-
-        values = lt_new_array0((size_t)p->count, sizeof *values);
-        lt_dev_copy(lt_engine_device(g->engine), LT_STREAM_COMPUTE, values, lt_f32(grad),
-                    (size_t)p->count * sizeof *values);
-        LT_TRY(err = lt_dev_sync(lt_engine_device(g->engine)));
-        LT_TRY(err = compare_param(g, "grad", p, values, g->args->bound));
-        free(values);
-        values = NULL;
-    }
+    err = compare_params(g, "grad", read_gradient, g->args->bound);
 fail:
-    free(values);
     free(ref);
     return err;
 }
@@ -290,9 +346,6 @@ static lt_err compare_training(golden *g, const lt_engine_batch *batch)
 {
     double *losses = NULL, *norms = NULL;
     uint64_t n = 0, n_norms = 0;
-    lt_zero_piece *pieces = NULL;
-    float *values = NULL;
-    int n_pieces = 0;
     lt_err err;
 
     LT_TRY(err = read_ref(g, "train.loss", &losses, &n));
@@ -308,19 +361,9 @@ static lt_err compare_training(golden *g, const lt_engine_batch *batch)
             add_row(g, fabs(r.grad_norm - norms[i]) / norms[i], 10 * g->args->bound,
                     "train.grad_norm ", name);
     }
-    pieces =
-        lt_zero_plan_pieces(lt_engine_zero_plan(g->engine), lt_engine_table(g->engine), &n_pieces);
-    for (int i = 0; i < n_pieces; i++) {
-        values = lt_new_array0((size_t)pieces[i].count, sizeof *values);
-        LT_TRY(err = lt_zero_read(lt_engine_store(g->engine), LT_ZERO_MASTER, &pieces[i], values));
-        LT_TRY(err = compare_param(g, "final", &lt_engine_table(g->engine)->params[pieces[i].param],
-                                   values, g->args->bound_final));
-        free(values);
-        values = NULL;
-    }
+    LT_TRY(err = lt_zero_sync(lt_engine_store(g->engine)));
+    err = compare_params(g, "final", read_master, g->args->bound_final);
 fail:
-    free(values);
-    free(pieces);
     free(losses);
     free(norms);
     return err;
@@ -344,6 +387,8 @@ static size_t report(golden *g)
     qsort(g->rows, g->n_rows, sizeof *g->rows, by_excess);
     for (size_t i = 0; i < g->n_rows; i++)
         over += !(g->rows[i].error <= g->rows[i].bound);
+    if (g->args->group->rank > 0)
+        return over;
     if (g->args->json) {
         const row *worst = &g->rows[g->n_rows - 1];
 
@@ -376,6 +421,7 @@ static lt_err run_folder(const golden_args *args, const char *folder, size_t *ov
          *ref = lt_path_join(folder, "golden.safetensors");
     double dropout;
     lt_engine_batch batch = { 0 };
+    int64_t first;
     lt_err err;
 
     LT_TRY(err = lt_model_config_from_hf(&g.config, &dropout, config));
@@ -383,7 +429,8 @@ static lt_err run_folder(const golden_args *args, const char *folder, size_t *ov
     LT_TRY(err = read_batch(&g));
     LT_TRY(err = open_engine(&g));
     LT_TRY(err = global_norm(&g));
-    batch = (lt_engine_batch){ g.ids, g.targets, g.positions, NULL };
+    first = g.rank_batch * g.seq * args->group->rank;
+    batch = (lt_engine_batch){ g.ids + first, g.targets + first, g.positions + first, NULL };
     LT_TRY(err = compare_logits(&g, &batch));
     LT_TRY(err = compare_gradients(&g, &batch));
     LT_TRY(err = compare_training(&g, &batch));
@@ -428,11 +475,17 @@ lt_err bench_golden(int argc, char **argv)
     if (done)
         goto fail;
     LT_TRY(err = check_args(&args, &folders));
+    LT_TRY(err = lt_group_open(&args.group));
+    lt_ranks_talk(args.group, "lt-bench");
     for (size_t i = 0; i < folders.n; i++)
         LT_TRY(err = run_folder(&args, folders.items[i], &over));
     if (over)
-        err = lt_fail(LT_EMISMATCH, "golden: %zu values over their bound", over);
+        err = lt_ranks_agree(args.group,
+                             lt_fail(LT_EMISMATCH, "golden: %zu values over their bound", over));
 fail:
+    if (args.group)
+        lt_ranks_last_word(args.group, err);
+    lt_group_close(args.group);
     lt_opt_list_release(&folders);
     return err;
 }
