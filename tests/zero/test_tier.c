@@ -102,7 +102,7 @@ LT_TEST(tier_plan_counts_what_open_takes)
 
 typedef struct held {
     int record; /* -1: free */
-    bool waited, modified;
+    bool waited;
     uint8_t *data;           /* the slot's address */
     uint8_t now[MOST_BYTES]; /* what the slot has to hold */
 } held;
@@ -112,12 +112,19 @@ typedef struct walk {
     int n_slots;
     held slots[MAX_SLOTS];
     uint8_t records[N_RECORDS][MOST_BYTES];
+    int last; /* the record that left a slot last */
     uint64_t seed, n_random;
 } walk;
 
 static uint64_t draw(walk *w, uint64_t below)
 {
     return lt_random_u64(w->seed, 0, w->n_random++) % below;
+}
+
+/* Often the one that is still under way. */
+static int draw_record(walk *w)
+{
+    return draw(w, 2) ? w->last : (int)draw(w, N_RECORDS);
 }
 
 /* What the device does with a record: compare, then write over it. */
@@ -147,10 +154,9 @@ static void compute(held *h, int add)
     work k = { h->data, lt_new0(MOST_BYTES), bytes, add };
 
     memcpy(k.expected, h->now, bytes);
-    if (add) /* nothing is touched when it is only looked at: two slots may hold it */
+    if (add)
         for (size_t i = 0; i < bytes; i++)
             h->now[i] = (uint8_t)(h->now[i] * 5 + add);
-    h->modified = h->modified || add;
     async_compute(work_on, &k, sizeof k);
 }
 
@@ -167,9 +173,9 @@ static void step_slot(walk *w, int slot)
     held *h = &w->slots[slot];
 
     if (h->record < 0) {
-        h->record = (int)draw(w, N_RECORDS);
+        h->record = draw_record(w);
         memcpy(h->now, w->records[h->record], sizes[h->record]);
-        h->waited = h->modified = false;
+        h->waited = false;
         lt_tier_fetch(w->tier, h->record, slot);
     } else if (!h->waited && draw(w, 8)) {
         h->data = lt_tier_wait(w->tier, slot);
@@ -180,8 +186,9 @@ static void step_slot(walk *w, int slot)
     } else {
         int record = h->record;
 
-        h->record = -1; /* stored only when no other slot has it */
-        if (h->waited && !is_held(w, record) && draw(w, 4)) {
+        w->last = record;
+        h->record = -1;
+        if (h->waited && draw(w, 4)) {
             memcpy(w->records[record], h->now, sizes[record]);
             lt_tier_store(w->tier, slot);
         } else {
@@ -192,7 +199,7 @@ static void step_slot(walk *w, int slot)
 
 static lt_err step_host(walk *w)
 {
-    int record = (int)draw(w, N_RECORDS);
+    int record = draw_record(w);
     size_t from = draw(w, sizes[record] + 1), n = draw(w, sizes[record] - from + 1);
     uint8_t part[MOST_BYTES];
     lt_err err;
