@@ -10,7 +10,6 @@
 #include "comm/comm_parts.h"
 #include "comm/mpi/mpi_parts.h"
 
-#include <mpi.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,8 @@ enum {
     PIECE_MIN = 64 << 10,
     PIECE_MAX = 1 << 20,
     MESSAGE_BYTES = 1 << 30, /* MPI counts in int */
-    TAG_PIECE = 1
+    TAG_PIECE = 1,
+    TAG_GATHER = 2
 };
 
 typedef enum call_kind { REDUCE_SCATTER, ALL_GATHER, BROADCAST } call_kind;
@@ -39,6 +39,7 @@ typedef struct mpi_comm {
     size_t piece_bytes, message_bytes;
     char *scratch;         /* (2, world, piece_bytes) */
     MPI_Request *requests; /* (2, 2 * (world - 1)) */
+    MPI_Status *statuses;  /* (2 * (world - 1)) */
     const void **parts;    /* (world) of a sum */
 
     int64_t n_calls;
@@ -94,9 +95,7 @@ static lt_err sum_pieces(mpi_comm *m, const mpi_call *q, int set, int64_t first,
     const int rank = m->base.rank, world = m->base.world, n_requests = 2 * (world - 1);
     lt_err err;
 
-    LT_TRY(err = lt_mpi_check(
-               MPI_Waitall(n_requests, m->requests + set * n_requests, MPI_STATUSES_IGNORE),
-               "MPI_Waitall"));
+    LT_TRY(err = lt_mpi_wait(m->requests + set * n_requests, m->statuses, n_requests));
     for (int r = 0; r < world; r++)
         m->parts[r] = m->scratch + (size_t)(set * world + r) * m->piece_bytes;
     m->parts[rank] = lt_at(q->in, 0, rank * q->out.cols + first);
@@ -124,26 +123,32 @@ fail:
     return err;
 }
 
-/* Bytes [first, first + n) of everybody's part, which are part_bytes apart. */
-static lt_err gather_range(mpi_comm *m, const mpi_call *q, size_t part_bytes, size_t first, int n)
+/* Bytes [first, first + n) of this rank's part to everybody, and of everybody's part to here. */
+static lt_err exchange_range(mpi_comm *m, const mpi_call *q, size_t first, int n)
 {
-    char *out = (char *)q->out.data + first;
-    const char *in = (const char *)q->in.data + first;
-    bool in_place = lt_comm_is_in_place(&m->base, q->out, q->in);
-    MPI_Datatype bytes, part;
+    const int rank = m->base.rank, world = m->base.world;
+    const size_t part_bytes = (size_t)q->in.cols * lt_dtype_bytes(q->in.dtype);
+    MPI_Request *requests = m->requests;
     lt_err err;
 
-    LT_TRY(err = lt_mpi_check(MPI_Type_contiguous(n, MPI_BYTE, &bytes), "MPI_Type_contiguous"));
-    LT_TRY(err = lt_mpi_check(MPI_Type_create_resized(bytes, 0, (MPI_Aint)part_bytes, &part),
-                              "MPI_Type_create_resized"));
-    LT_TRY(err = lt_mpi_check(MPI_Type_commit(&part), "MPI_Type_commit"));
-    LT_TRY(err = lt_mpi_check(MPI_Allgather(in_place ? MPI_IN_PLACE : in, in_place ? 0 : n,
-                                            MPI_BYTE, out, 1, part, m->data),
-                              "MPI_Allgather"));
-    MPI_Type_free(&part);
-    MPI_Type_free(&bytes);
+    for (int d = 1; d < world; d++) {
+        int from = (rank - d + world) % world, to = (rank + d) % world;
+
+        LT_TRY(err = lt_mpi_check(MPI_Irecv((char *)q->out.data + (size_t)from * part_bytes + first,
+                                            n, MPI_BYTE, from, TAG_GATHER, m->data, requests++),
+                                  "MPI_Irecv"));
+        LT_TRY(err = lt_mpi_check(MPI_Isend((const char *)q->in.data + first, n, MPI_BYTE, to,
+                                            TAG_GATHER, m->data, requests++),
+                                  "MPI_Isend"));
+    }
+    LT_TRY(err = lt_mpi_wait(m->requests, m->statuses, 2 * (world - 1)));
 fail:
-    return err; /* of MPI: nothing of it is used again */
+    return err;
+}
+
+static int message(const mpi_comm *m, size_t bytes, size_t done)
+{
+    return (int)(bytes - done < m->message_bytes ? bytes - done : m->message_bytes);
 }
 
 static lt_err all_gather(mpi_comm *m, const mpi_call *q)
@@ -151,10 +156,10 @@ static lt_err all_gather(mpi_comm *m, const mpi_call *q)
     const size_t bytes = (size_t)q->in.cols * lt_dtype_bytes(q->in.dtype);
     lt_err err = LT_OK;
 
+    if (!lt_comm_is_in_place(&m->base, q->out, q->in))
+        memcpy((char *)q->out.data + (size_t)m->base.rank * bytes, q->in.data, bytes);
     for (size_t done = 0; done < bytes && err == LT_OK; done += m->message_bytes)
-        err =
-            gather_range(m, q, bytes, done,
-                         (int)(bytes - done < m->message_bytes ? bytes - done : m->message_bytes));
+        err = exchange_range(m, q, done, message(m, bytes, done));
     return err;
 }
 
@@ -163,12 +168,13 @@ static lt_err broadcast(mpi_comm *m, const mpi_call *q)
     const size_t bytes = (size_t)q->in.cols * lt_dtype_bytes(q->in.dtype);
     lt_err err = LT_OK;
 
-    for (size_t done = 0; done < bytes && err == LT_OK; done += m->message_bytes)
-        err = lt_mpi_check(
-            MPI_Bcast((char *)q->in.data + done,
-                      (int)(bytes - done < m->message_bytes ? bytes - done : m->message_bytes),
-                      MPI_BYTE, q->root, m->data),
-            "MPI_Bcast");
+    for (size_t done = 0; done < bytes; done += m->message_bytes) {
+        LT_TRY(err = lt_mpi_check(MPI_Ibcast((char *)q->in.data + done, message(m, bytes, done),
+                                             MPI_BYTE, q->root, m->data, m->requests),
+                                  "MPI_Ibcast"));
+        LT_TRY(err = lt_mpi_wait(m->requests, m->statuses, 1));
+    }
+fail:
     return err;
 }
 
@@ -312,6 +318,7 @@ static void release(mpi_comm *m)
     pthread_mutex_destroy(&m->lock);
     free(m->scratch);
     free(m->requests);
+    free(m->statuses);
     free(m->parts);
     free(m->all_marks);
     free(m->hosts);
@@ -370,6 +377,7 @@ lt_err lt_comm_mpi_open_sized(lt_comm **out, lt_dev *dev, lt_group *group, bool 
     m->message_bytes = message_bytes;
     pthread_mutex_init(&m->lock, NULL);
     m->requests = lt_new_array0(4 * (world - 1), sizeof *m->requests);
+    m->statuses = lt_new_array0(2 * (world - 1), sizeof *m->statuses);
     m->parts = lt_new_array0(world, sizeof *m->parts);
     err = lt_alloc_array(&m->scratch, 2 * world, piece_bytes, "pieces of a sum over ranks");
     LT_TRY(err = lt_group_agree(group, err));

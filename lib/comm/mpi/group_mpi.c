@@ -10,8 +10,6 @@
 #include "comm/mpi/mpi_parts.h"
 
 #include <ctype.h>
-#include <mpi.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,18 +21,6 @@ typedef struct mpi_group {
     lt_group base;
     MPI_Comm comm;
 } mpi_group;
-
-lt_err lt_mpi_check(int code, const char *call)
-{
-    char text[MPI_MAX_ERROR_STRING];
-    int n = 0;
-
-    if (code == MPI_SUCCESS)
-        return LT_OK;
-    if (MPI_Error_string(code, text, &n) != MPI_SUCCESS)
-        snprintf(text, sizeof text, "error %d", code);
-    return lt_fail(LT_EFAULT, "%s: %s", call, text);
-}
 
 /* The first line, or what stands before its first comma, with blanks and tabs as one blank. */
 const char *lt_mpi_library(void)
@@ -54,12 +40,25 @@ const char *lt_mpi_library(void)
     return name;
 }
 
+static lt_err wait_one(MPI_Request *request)
+{
+    MPI_Status status;
+
+    return lt_mpi_wait(request, &status, 1);
+}
+
 static lt_err mpi_all_gather(lt_group *g, void *all, const void *mine, size_t bytes)
 {
+    MPI_Request request;
+    lt_err err;
+
     LT_BUG_ON(bytes > MESSAGE_BYTES);
-    return lt_mpi_check(MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
-                                      ((mpi_group *)g)->comm),
-                        "MPI_Allgather");
+    LT_TRY(err = lt_mpi_check(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
+                                             ((mpi_group *)g)->comm, &request),
+                              "MPI_Iallgather"));
+    LT_TRY(err = wait_one(&request));
+fail:
+    return err;
 }
 
 static int message(uint64_t bytes, uint64_t done)
@@ -69,23 +68,46 @@ static int message(uint64_t bytes, uint64_t done)
 
 static lt_err mpi_broadcast(lt_group *g, void *data, size_t bytes, int root)
 {
+    MPI_Request request;
     lt_err err = LT_OK;
 
-    for (size_t done = 0; done < bytes && err == LT_OK; done += MESSAGE_BYTES)
-        err = lt_mpi_check(MPI_Bcast((char *)data + done, message(bytes, done), MPI_BYTE, root,
-                                     ((mpi_group *)g)->comm),
-                           "MPI_Bcast");
+    for (size_t done = 0; done < bytes; done += MESSAGE_BYTES) {
+        LT_TRY(err = lt_mpi_check(MPI_Ibcast((char *)data + done, message(bytes, done), MPI_BYTE,
+                                             root, ((mpi_group *)g)->comm, &request),
+                                  "MPI_Ibcast"));
+        LT_TRY(err = wait_one(&request));
+    }
+fail:
     return err;
 }
 
 static lt_err receive_part(mpi_group *m, int rank, void *part, uint64_t bytes)
 {
+    MPI_Request request;
     lt_err err = LT_OK;
 
-    for (uint64_t done = 0; done < bytes && err == LT_OK; done += MESSAGE_BYTES)
-        err = lt_mpi_check(MPI_Recv((char *)part + done, message(bytes, done), MPI_BYTE, rank,
-                                    TAG_GATHER, m->comm, MPI_STATUS_IGNORE),
-                           "MPI_Recv");
+    for (uint64_t done = 0; done < bytes; done += MESSAGE_BYTES) {
+        LT_TRY(err = lt_mpi_check(MPI_Irecv((char *)part + done, message(bytes, done), MPI_BYTE,
+                                            rank, TAG_GATHER, m->comm, &request),
+                                  "MPI_Irecv"));
+        LT_TRY(err = wait_one(&request));
+    }
+fail:
+    return err;
+}
+
+static lt_err send_part(mpi_group *m, const void *part, uint64_t bytes)
+{
+    MPI_Request request;
+    lt_err err = LT_OK;
+
+    for (uint64_t done = 0; done < bytes; done += MESSAGE_BYTES) {
+        LT_TRY(err = lt_mpi_check(MPI_Isend((const char *)part + done, message(bytes, done),
+                                            MPI_BYTE, 0, TAG_GATHER, m->comm, &request),
+                                  "MPI_Isend"));
+        LT_TRY(err = wait_one(&request));
+    }
+fail:
     return err;
 }
 
@@ -94,14 +116,12 @@ static lt_err mpi_gather(lt_group *g, const void *mine, void *const *parts, cons
     mpi_group *m = (mpi_group *)g;
     lt_err err = LT_OK;
 
-    if (g->rank == 0 && bytes[0] > 0)
+    if (g->rank > 0)
+        return send_part(m, mine, bytes[g->rank]);
+    if (bytes[0] > 0)
         memcpy(parts[0], mine, bytes[0]);
-    for (int r = 1; g->rank == 0 && r < g->world; r++)
+    for (int r = 1; r < g->world; r++)
         LT_TRY(err = receive_part(m, r, parts[r], bytes[r]));
-    for (uint64_t done = 0; g->rank > 0 && done < bytes[g->rank]; done += MESSAGE_BYTES)
-        LT_TRY(err = lt_mpi_check(MPI_Send((const char *)mine + done, message(bytes[g->rank], done),
-                                           MPI_BYTE, 0, TAG_GATHER, m->comm),
-                                  "MPI_Send"));
 fail:
     return err;
 }
@@ -122,8 +142,9 @@ static const lt_group_ops mpi_ops = { .all_gather = mpi_all_gather,
                                       .gather = mpi_gather,
                                       .close = mpi_close };
 
-/* A rank computes in one thread at least and communicates in another, which waits by polling: where
- * that is more than the cores, waiting threads shall give theirs away.  The user's word wins. */
+/* Our own waits sleep (mpi_parts.c), but MPI also waits by itself, in MPI_Init and the like.  A rank
+ * computes in one thread at least and communicates in another: where that is more than the cores,
+ * MPI shall give its core away.  The user's word wins. */
 static void ask_for_yield(const lt_launch *launch)
 {
     if (2L * launch->local_world <= sysconf(_SC_NPROCESSORS_ONLN))
