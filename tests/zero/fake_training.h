@@ -141,6 +141,7 @@ typedef struct fake_run {
     const fake_model *model;
     lt_zero_settings set; /* but rank and world */
     bool announce;        /* passes say what they will use */
+    int first_step;       /* the store begins with the state after so many */
 } fake_run;
 
 typedef struct fake_store {
@@ -167,7 +168,7 @@ static inline void fake_write(fake_store *f, lt_zero_class which)
 
 static inline fake_store fake_store_open(thread_rank *me, const fake_run *run)
 {
-    fake_store f = { .me = me, .run = run, .model = run->model };
+    fake_store f = { .me = me, .run = run, .model = run->model, .step = run->first_step };
     lt_zero_settings set = run->set;
 
     set.world = me->world;
@@ -179,7 +180,8 @@ static inline fake_store fake_store_open(thread_rank *me, const fake_run *run)
     if (!f.z)
         return f;
     f.pieces = lt_zero_plan_pieces(f.plan, f.model->table, &f.n_pieces);
-    fake_write(&f, LT_ZERO_MASTER);
+    for (int which = 0; which < (set.training ? N_STATES : 1); which++)
+        fake_write(&f, (lt_zero_class)which);
     RANK_CHECK_OK(me, lt_zero_refresh(f.z));
     f.open = true;
     return f;
@@ -319,11 +321,13 @@ static inline void fake_evaluate(fake_store *f)
     fake_leave_head(f);
 }
 
-static inline void fake_update(fake_store *f)
+/* skip: the step's gradients are not finite, nothing may change. */
+static inline void fake_update(fake_store *f, bool skip)
 {
     lt_step_state now = fake_state(f->step);
     lt_zero_slice s;
 
+    now.skip = skip;
     for (lt_zero_update_begin(f->z); lt_zero_update_next(f->z, &s);) {
         RANK_CHECK(f->me, (s.copy.data == NULL) == f->plan->master_is_compute);
         lt_optim_update(f->me->dev, &fake_optim,
@@ -335,7 +339,7 @@ static inline void fake_update(fake_store *f)
                                            .decay = s.decay },
                         &now);
     }
-    f->step++;
+    f->step += skip ? 0 : 1;
     RANK_CHECK_OK(f->me, lt_zero_check(f->z));
 }
 

@@ -129,7 +129,11 @@ static void train(thread_rank *me, void *arg)
             fake_evaluate(&f);
         check_norm(&f);
         check_pieces_of_gradients(&f);
-        fake_update(&f);
+        if (step == 2) {
+            fake_update(&f, true);
+            fake_evaluate(&f);
+        }
+        fake_update(&f, false);
         if (step != 0)
             fake_evaluate(&f);
         if (step != 1)
