@@ -193,8 +193,13 @@ void lt_zero_pass_begin(lt_zero_store *z, const int *units, int n)
 {
     z->sequence = units;
     z->n_sequence = n;
-    z->cursor = 0;
     z->backward = false;
+    lt_zero_pass_expect(z);
+}
+
+void lt_zero_pass_expect(lt_zero_store *z)
+{
+    z->cursor = 0;
     if (z->plan->params_cut)
         look_ahead(z);
 }

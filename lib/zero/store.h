@@ -9,7 +9,10 @@
  * after which every gathered parameter follows, in the background, in the order of the next use.
  * Collectives run on LT_STREAM_COMM beside the computation; only gather waits.  Nothing waits on the
  * host (with the exceptions of overlap: false and of a file tier).  Failures of collectives and
- * tiers come out of lt_zero_check and of the blocking calls. */
+ * tiers come out of lt_zero_check and of the blocking calls.
+ *
+ * The head's unit is gathered before a pass writes any gradient, and each unit again before its own
+ * are written: that is when gradients of the micro-step before are taken out of its slot. */
 #ifndef LT_ZERO_STORE_H
 #define LT_ZERO_STORE_H
 
@@ -29,8 +32,8 @@ void lt_zero_pass_begin(lt_zero_store *z, const int *units, int n);
 void lt_zero_gather(lt_zero_store *z, int unit);
 void lt_zero_release(lt_zero_store *z, int unit);
 
-/* Gathered parameter (between gather and release) or gradient as it is written, (phys_rows, cols).
- * The addresses are the same in every step. */
+/* Gathered parameter (between gather and release) or gradient as it is written, (phys_rows, cols);
+ * a frozen parameter has no gradient: absent.  The addresses are the same in every step. */
 lt_tensor lt_zero_param(lt_zero_store *z, int index);
 lt_tensor lt_zero_grad(lt_zero_store *z, int index);
 /* True when a micro-step writes gradients from nothing (stages 2 and 3 add them up themselves);
@@ -44,7 +47,8 @@ void lt_zero_grads_finish(lt_zero_store *z);
 /* The reduced gradients that this rank owns, one flat vector a trainable segment. */
 int lt_zero_n_owned_grads(const lt_zero_store *z);
 lt_tensor lt_zero_owned_grad(lt_zero_store *z, int i);
-/* Pieces of the owned gradients, in table order, to look into single tensors: a view of the piece. */
+/* Pieces of the owned gradients, in table order, to look into single tensors: a view of the piece,
+ * absent when it is frozen. */
 lt_tensor lt_zero_owned_grad_piece(lt_zero_store *z, const lt_zero_piece *piece);
 
 /* What the optimizer updates in one call: flat vectors (1, n). */
@@ -56,14 +60,16 @@ typedef struct lt_zero_slice {
 } lt_zero_slice;
 
 void lt_zero_update_begin(lt_zero_store *z);
-bool lt_zero_update_next(lt_zero_store *z, lt_zero_slice *out); /* ends the one before */
+/* Ends the one before; to be called until it says false, which ends the update. */
+bool lt_zero_update_next(lt_zero_store *z, lt_zero_slice *out);
 
 /* The first failure of a collective or a tier, without waiting. */
 LT_MUST_USE lt_err lt_zero_check(lt_zero_store *z);
 /* Everything has arrived: the device, the communication stream and the tiers are idle. */
 LT_MUST_USE lt_err lt_zero_sync(lt_zero_store *z);
 
-/* The owned buffers as host slices: `which` of element run `piece`; after lt_zero_sync. */
+/* The owned buffers as host slices: `which` of element run `piece`; after lt_zero_sync.  Moments of a
+ * frozen parameter are nowhere: read as zeros, not written. */
 typedef enum lt_zero_class { LT_ZERO_MASTER, LT_ZERO_MOMENT1, LT_ZERO_MOMENT2 } lt_zero_class;
 LT_MUST_USE lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                 float *dst);

@@ -103,6 +103,8 @@ static inline bool lt_zero_is_alone(const lt_zero_store *z)
 
 /* Parameters are about to change: nothing is in a slot any more. */
 void lt_zero_forget_gathered(lt_zero_store *z);
+/* The next pass is likely to begin as the last one did. */
+void lt_zero_pass_expect(lt_zero_store *z);
 /* What every rank keeps whole of the unit, from the owned slices; all: frozen segments too. */
 void lt_zero_publish(lt_zero_store *z, int unit, bool all);
 /* The unit's record in its staging slot; the slot must be free, or held by the unit. */

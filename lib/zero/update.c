@@ -156,8 +156,10 @@ bool lt_zero_update_next(lt_zero_store *z, lt_zero_slice *out)
     const lt_zero_tile *t;
     zero_part part;
 
-    if (!lt_zero_walk_next(z, &part))
+    if (!lt_zero_walk_next(z, &part)) {
+        lt_zero_pass_expect(z);
         return false;
+    }
     t = &p->tiles[part.tile];
     *out = (lt_zero_slice){ .master = part.master,
                             .moment1 = part.moment1,
