@@ -66,7 +66,7 @@ ISA_base := -mtune=generic
 ISA_v3   := -march=x86-64-v3
 ISA_v4   := -march=x86-64-v4 -mprefer-vector-width=512
 ROOM_SRC := $(foreach r,$(ROOMS),$(wildcard lib/$r/*.c lib/$r/*.S)) $(CU_C) \
-            $(if $(filter comm,$(ROOMS)),$(wildcard lib/comm/self/*.c))
+            $(if $(filter comm,$(ROOMS)),$(wildcard lib/comm/self/*.c lib/comm/nccl/*.c))
 LIB_SRC  := $(filter-out $(ABSENT),$(ROOM_SRC))
 LIB_OBJ  := $(LIB_SRC:%=$B/%.o) $(if $(filter device,$(ROOMS)),$(CU_SRC:%=$B/%.o) $(if $(KERNEL_SRC),$(ISAS:%=$B/kernels.%.o)))
 LIB      := $B/liblt.a
