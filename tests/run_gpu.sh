@@ -10,7 +10,8 @@ out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
 passed=0 failed=0
 
-for t in "$B"/tests/device/test_ops "$B"/tests/device/test_ops_* "$B"/tests/device/test_matmul; do
+for t in "$B"/tests/device/test_device "$B"/tests/device/test_ops "$B"/tests/device/test_ops_* \
+    "$B"/tests/device/test_matmul "$B"/tests/model/test_tape; do
     case $t in *.o | *.d | *'*') continue ;; esac
     [ -x "$t" ] || continue
     "$t" >"$out" 2>&1
