@@ -149,6 +149,8 @@ check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
+check-gpu-sanitize: all tests
+	@B=$B sh tests/sanitize_gpu.sh
 asan tsan:
 	@$(MAKE) --no-print-directory FLAVOUR=$@ tests
 	@B=build/$@ sh tests/run_tests.sh --units build/$@
@@ -172,6 +174,6 @@ install: all man
 clean:
 	rm -rf build
 
-.PHONY: all tests check check-gpu asan tsan fuzz fuzz-build lint bench demo man install clean
+.PHONY: all tests check check-gpu check-gpu-sanitize asan tsan fuzz fuzz-build lint bench demo man install clean
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)

@@ -10,8 +10,8 @@ out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
 passed=0 failed=0
 
-for t in "$B"/tests/device/test_ops "$B"/tests/device/test_ops_* "$B"/tests/device/test_matmul \
-    "$B"/tests/comm/test_comm_nccl; do
+for t in "$B"/tests/device/test_device "$B"/tests/device/test_ops "$B"/tests/device/test_ops_* \
+    "$B"/tests/device/test_matmul "$B"/tests/model/test_tape "$B"/tests/comm/test_comm_nccl; do
     case $t in *.o | *.d | *'*') continue ;; esac
     [ -x "$t" ] || continue
     "$t" >"$out" 2>&1
@@ -26,7 +26,7 @@ for t in "$B"/tests/device/test_ops "$B"/tests/device/test_ops_* "$B"/tests/devi
 done
 
 if [ -x "$B/bin/lt-bench" ] && [ -d tests/data/golden/gpt2 ]; then
-    for precision in fp32 bf16; do
+    for precision in fp32 bf16 fp16; do
         echo "--- lt-bench golden --device=cuda --precision=$precision tests/data/golden/gpt2"
         if "$B/bin/lt-bench" golden --device=cuda --precision=$precision tests/data/golden/gpt2; then
             passed=$((passed + 1))

@@ -2,8 +2,8 @@
  * share of the rows, then their sum in order.  The second stage serves norm_grad too. */
 #include "device/cuda/cuda_pack.cuh"
 
-/* A block of the first stage: COLS packs wide, LANES rows at a time, THREADS in all. */
-enum { COLS = 32, LANES = 8, UNROLL = 8, BLOCKS = 2 * CUDA_REDUCE_PARTS };
+/* A block of the first stage: COLS packs wide, LANES rows at a time; BLOCKS fill an H100 or H200. */
+enum { COLS = 32, LANES = 8, UNROLL = 8, BLOCKS = 5 * 132 };
 /* Of the second: ADD_COLS columns, ADD_LANES parts at a time. */
 enum { ADD_COLS = 32, ADD_LANES = 16 };
 
@@ -115,7 +115,7 @@ void cuda_add_parts(const cuda_sums *sums, cudaStream_t stream)
         add_parts_kernel<<<grid, dim3(ADD_COLS, ADD_LANES), 0, stream>>>(a);
 }
 
-/* Enough parts to fill a large GPU, whatever the width. */
+/* As many parts as make BLOCKS blocks. */
 template <typename T, int N> static int launch(float *parts, lt_tensor x, cudaStream_t stream)
 {
     int64_t blocks = cuda_ceil_div(x.cols, COLS * N);

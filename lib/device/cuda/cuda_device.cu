@@ -211,8 +211,7 @@ static int64_t max64(int64_t a, int64_t b)
 
 static lt_err cuda_plan(const lt_dev_need *need, size_t *scratch_bytes)
 {
-    int64_t packed = (need->n_head + 2 * need->n_kv_head) * need->head_dim;
-    int64_t cols = max64(max64(3 * need->n_embd, 2 * need->n_inner), packed), bytes;
+    int64_t packed = (need->n_head + 2 * need->n_kv_head) * need->head_dim, bytes;
 
     if (need->act != LT_F32 && need->act != LT_BF16 && need->act != LT_F16)
         return lt_fail(LT_ENOTSUP,
@@ -229,7 +228,8 @@ static lt_err cuda_plan(const lt_dev_need *need, size_t *scratch_bytes)
         return lt_fail(LT_ENOTSUP,
                        "device: cuda: expected a micro-batch of at most %d sequences, found %lld",
                        (int)CUDA_MAX_GRID_Y, (long long)need->n_batch);
-    bytes = 2 * CUDA_REDUCE_PARTS * cols * 4;                           /* col_sum, norm_grad */
+    bytes = CUDA_REDUCE_PARTS * max64(need->n_inner, packed) * 4; /* col_sum, matmul */
+    bytes = max64(bytes, 2 * CUDA_REDUCE_PARTS * CUDA_MAX_SUMS * need->n_embd * 4); /* norm_grad */
     bytes = max64(bytes, need->n_batch * need->n_head * need->t_q * 4); /* attention_grad */
     bytes = max64(bytes, (max64(need->n_vocab, CUDA_TABLE_ROWS) + 1 + 3 * need->rows) * 4);
     bytes = max64(bytes, CUDA_SUM_BLOCKS * 8);

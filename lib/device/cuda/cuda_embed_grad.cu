@@ -5,7 +5,7 @@
  *   2. scan    start[id] = where the id's bucket begins
  *   3. place   loose[start + slot[r]] = r
  *   4. order   sorted[start + rank] = r, rank = rows of the bucket before r
- *   5. sum     one warp a table row; the few with more than LARGE rows get a block for every WARP
+ *   5. sum     one warp a table row; those with more than LARGE rows get a block for every WARP
  *              packs of columns, whose warps share the rows
  * Only integers are added atomically (1), and 4 undoes the order in which that happened.  Step 4
  * costs the square of a bucket's size: fine for text, where the most frequent token has a few per
@@ -14,7 +14,9 @@
 #include "device/cuda/cuda_pack.cuh"
 
 enum { THREADS = 64, SCAN_THREADS = 1024, SCAN_ITEMS = 16 };
-enum { SUM_WARPS = 16, SUM_THREADS = SUM_WARPS * WARP, LARGE = 32, UNROLL = 8 };
+enum { ORDER_BATCH = 32 };
+/* Step 5: blocks, of which LARGE_BLOCKS take the large buckets; rows that a warp reads at a time. */
+enum { SUM_WARPS = 16, SUM_THREADS = SUM_WARPS * WARP, LARGE = 32, LARGE_BLOCKS = 264, BATCH = 4 };
 
 typedef struct buckets {
     const int32_t *ids; /* (n_rows) */
@@ -22,15 +24,21 @@ typedef struct buckets {
     int32_t *start, *slot, *loose, *sorted;
 } buckets;
 
+/* Lanes with the same id add to its count together: text has ids that take 5 % of all rows. */
 __global__ static void count_kernel(buckets b)
 {
     int64_t row = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    int32_t id = row < b.n_rows ? b.ids[row] : -1, first = 0;
+    uint32_t lane = threadIdx.x % WARP, same = __match_any_sync(0xffffffffu, id);
+    int leader = __ffs((int)same) - 1;
 
-    if (row >= b.n_rows)
-        return;
-    if (b.ids[row] < 0 || b.ids[row] >= b.n_buckets)
+    if (row < b.n_rows && (id < 0 || id >= b.n_buckets))
         __trap(); /* as in cuda_embed.cu */
-    b.slot[row] = atomicAdd(&b.start[b.ids[row]], 1);
+    if (row < b.n_rows && lane == (uint32_t)leader)
+        first = atomicAdd(&b.start[id], __popc(same));
+    first = __shfl_sync(0xffffffffu, first, leader);
+    if (row < b.n_rows)
+        b.slot[row] = first + __popc(same & ((1u << lane) - 1));
 }
 
 /* Sum of x over the lanes of the warp up to and including this one. */
@@ -95,42 +103,59 @@ __global__ static void place_kernel(buckets b)
 __global__ static void order_kernel(buckets b)
 {
     int64_t place = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    int32_t row, start, end, rank = 0;
+    int32_t row, start, end, i, rank = 0;
 
     if (place >= b.n_rows)
         return;
     row = b.loose[place];
     start = b.start[b.ids[row]];
     end = b.start[b.ids[row] + 1];
-#pragma unroll 16
-    for (int32_t i = start; i < end; i++)
+    for (i = start; i + ORDER_BATCH <= end; i += ORDER_BATCH) {
+        int32_t other[ORDER_BATCH];
+
+#pragma unroll
+        for (int u = 0; u < ORDER_BATCH; u++) /* all under way before the first is needed */
+            other[u] = b.loose[i + u];
+#pragma unroll
+        for (int u = 0; u < ORDER_BATCH; u++)
+            rank += other[u] < row;
+    }
+    for (; i < end; i++)
         rank += b.loose[i] < row;
     b.sorted[start + rank] = row;
 }
 
-/* sum += rows first, first + step, ... of a bucket that ends at `end` in b.sorted */
+/* sum += rows first, first + step, ... of a bucket that ends at `end` in b.sorted.  All lanes take
+ * part, those past the last column without adding; each fetches one row's number for all. */
 template <typename T, int N>
 __device__ static inline void add_rows(float *sum, view<T> dout, const buckets &b, int64_t col,
                                        int32_t first, int32_t end, int step)
 {
-    for (int32_t i = first; i < end; i += UNROLL * step) {
-        pack<T, N> x[UNROLL];
-        int32_t row[UNROLL];
+    int lane = threadIdx.x % WARP;
+
+    for (; first < end; first += WARP * step) {
+        int32_t mine = first + lane * step < end ? b.sorted[first + lane * step] : -1;
+
+        for (int i = 0; i < WARP && first + i * step < end; i += BATCH) {
+            pack<T, N> x[BATCH];
 
 #pragma unroll
-        for (int u = 0; u < UNROLL; u++)
-            row[u] = i + u * step < end ? b.sorted[i + u * step] : -1;
-#pragma unroll
-        for (int u = 0; u < UNROLL; u++) /* all under way before the first is needed */
-            x[u] = row[u] < 0 ? pack<T, N>{} : load_pack<N>(at(dout, row[u], col));
-#pragma unroll
-        for (int u = 0; u < UNROLL; u++) {
-            float one[N];
+            for (int u = 0; u < BATCH; u++) { /* all under way before the first is needed */
+                int32_t row = __shfl_sync(0xffffffffu, mine, i + u);
 
-            unpack(one, x[u]);
+                x[u] = {};
+                if (row >= 0 && col < dout.cols)
+                    x[u] = load_pack<N>(at(dout, row, col));
+            }
 #pragma unroll
-            for (int j = 0; j < N; j++)
-                sum[j] += one[j];
+            for (int u = 0; u < BATCH; u++) {
+                float one[N];
+
+                unpack(one, x[u]);
+#pragma unroll
+                for (int j = 0; j < N; j++)
+                    sum[j] += one[j];
+            }
         }
     }
 }
@@ -154,22 +179,17 @@ __device__ static inline void put_sum(G *out, const float *sum, bool add)
     }
 }
 
-/* The large bucket, if any, whose first place divisible by LARGE is block / groups * LARGE: every
- * large bucket has one.  The block takes group block % groups of its columns. */
+/* One bucket, columns [col, col + N) by lane, its rows shared by the block's warps. */
 template <typename T, typename G, int N>
-__device__ static void sum_large(view<G> dtable, view<T> dout, const buckets &b, bool add)
+__device__ static void sum_bucket(view<G> dtable, view<T> dout, const buckets &b, bool add,
+                                  int64_t id, int64_t col)
 {
     __shared__ float parts[SUM_WARPS][N][WARP];
-    int64_t groups = cuda_ceil_div(dtable.cols, WARP * N), place = blockIdx.x / groups * LARGE;
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    int64_t col = (blockIdx.x % groups * WARP + lane) * N, id = b.ids[b.sorted[place]];
-    int32_t start = b.start[id], end = b.start[id + 1];
     float sum[N] = {};
 
-    if (end - start <= LARGE || place - start >= LARGE)
-        return;
-    if (col < dtable.cols)
-        add_rows<T, N>(sum, dout, b, col, start + warp, end, SUM_WARPS);
+    add_rows<T, N>(sum, dout, b, col, b.start[id] + warp, b.start[id + 1], SUM_WARPS);
+    __syncthreads(); /* parts of the bucket before have been read */
     for (int j = 0; j < N; j++)
         parts[warp][j][lane] = sum[j];
     __syncthreads();
@@ -181,15 +201,46 @@ __device__ static void sum_large(view<G> dtable, view<T> dout, const buckets &b,
     put_sum<G, N>(at(dtable, id, col), sum, add);
 }
 
-/* The first n_large blocks look for large buckets, the others sum the small ones, a warp each. */
-template <typename T, typename G, int N>
-__global__ static void __launch_bounds__(SUM_THREADS)
-    sum_kernel(view<G> dtable, view<T> dout, buckets b, bool add, int64_t n_large)
+/* The large bucket, or -1, whose first place divisible by LARGE is the given one: each has one. */
+__device__ static inline int32_t large_at(const buckets &b, int64_t place)
 {
-    int64_t id = (blockIdx.x - n_large) * SUM_WARPS + threadIdx.x / WARP;
+    int32_t id = b.ids[b.sorted[place]], start = b.start[id];
+
+    return b.start[id + 1] - start > LARGE && place - start < LARGE ? id : -1;
+}
+
+/* Item i is group i % groups of the columns of the large bucket at place i / groups LARGE, if there
+ * is one.  The block's items are looked at all at once, then worked off. */
+template <typename T, typename G, int N>
+__device__ static void sum_large(view<G> dtable, view<T> dout, const buckets &b, bool add)
+{
+    __shared__ int32_t found[SUM_THREADS];
+    int64_t groups = cuda_ceil_div(dtable.cols, WARP * N);
+    int64_t n_items = cuda_ceil_div(b.n_rows, LARGE) * groups;
+
+    for (int64_t first = blockIdx.x; first < n_items; first += LARGE_BLOCKS * SUM_THREADS) {
+        int64_t item = first + (int64_t)threadIdx.x * LARGE_BLOCKS;
+
+        __syncthreads(); /* the round before is done with found */
+        found[threadIdx.x] = item < n_items ? large_at(b, item / groups * LARGE) : -1;
+        __syncthreads();
+        item = first;
+        for (int i = 0; i < SUM_THREADS && item < n_items; i++, item += LARGE_BLOCKS)
+            if (found[i] >= 0)
+                sum_bucket<T, G, N>(dtable, dout, b, add, found[i],
+                                    (item % groups * WARP + threadIdx.x % WARP) * N);
+    }
+}
+
+/* The first LARGE_BLOCKS blocks sum the large buckets, the others the small ones, a warp each. */
+template <typename T, typename G, int N>
+__global__ static void __launch_bounds__(SUM_THREADS, 3)
+    sum_kernel(view<G> dtable, view<T> dout, buckets b, bool add)
+{
+    int64_t id = ((int64_t)blockIdx.x - LARGE_BLOCKS) * SUM_WARPS + threadIdx.x / WARP;
     int32_t start, end;
 
-    if (blockIdx.x < n_large) {
+    if (blockIdx.x < LARGE_BLOCKS) {
         sum_large<T, G, N>(dtable, dout, b, add);
         return;
     }
@@ -199,11 +250,13 @@ __global__ static void __launch_bounds__(SUM_THREADS)
     end = b.start[id + 1];
     if ((start == end && add) || end - start > LARGE)
         return;
-    for (int64_t c = threadIdx.x % WARP * N; c < dtable.cols; c += WARP * N) {
+    for (int64_t first = 0; first < dtable.cols; first += WARP * N) {
+        int64_t col = first + threadIdx.x % WARP * N;
         float sum[N] = {};
 
-        add_rows<T, N>(sum, dout, b, c, start, end, 1);
-        put_sum<G, N>(at(dtable, id, c), sum, add);
+        add_rows<T, N>(sum, dout, b, col, start, end, 1);
+        if (col < dtable.cols)
+            put_sum<G, N>(at(dtable, id, col), sum, add);
     }
 }
 
@@ -211,12 +264,10 @@ template <typename T, typename G, int N>
 static void launch_sum(lt_tensor dtable, lt_tensor dout, const buckets &b, bool add,
                        cudaStream_t stream)
 {
-    int64_t groups = cuda_ceil_div(dtable.cols, WARP * N);
-    int64_t n_large = cuda_ceil_div(dout.rows, LARGE) * groups;
-    int64_t n_small = cuda_ceil_div(dtable.rows, SUM_WARPS);
+    int64_t blocks = LARGE_BLOCKS + cuda_ceil_div(dtable.rows, SUM_WARPS);
 
-    sum_kernel<T, G, N><<<(unsigned)(n_large + n_small), SUM_THREADS, 0, stream>>>(
-        view_of<G>(dtable), view_of<T>(dout), b, add, n_large);
+    sum_kernel<T, G, N><<<(unsigned)blocks, SUM_THREADS, 0, stream>>>(view_of<G>(dtable),
+                                                                      view_of<T>(dout), b, add);
 }
 
 static void scatter(lt_dev *dev, lt_tensor dtable, lt_tensor dout, lt_tensor ids, bool add,

@@ -30,13 +30,15 @@ __device__ static void walk(float sum[N], slope_args<T> a, int64_t row, int64_t 
             }
 #pragma unroll
         for (int b = 0; b < BATCH; b++) {
-            float x[N];
+            float x[N], y[N];
 
             if (row + b * LANES >= last)
                 break;
+            unpack(x, d[b]);
+            unpack(y, aux[b]);
 #pragma unroll
             for (int i = 0; i < N; i++) {
-                x[i] = load(&d[b].v[i]) * act_slope(load(&aux[b].v[i]), KIND);
+                x[i] *= act_slope(y[i], KIND);
                 sum[i] += x[i];
             }
             store_pack(at(a.d, row + b * LANES, col), pack_of<T, N>(x));
