@@ -95,10 +95,13 @@ static double weight(const head *h, int64_t t, int64_t s)
     return exp(score(h, t, s) - h->lse[t]);
 }
 
-/* P_ts (dout_t . v_s - D_t) */
-static double slope(const head *h, int64_t t, int64_t s)
+/* P_ts (dout_t . v_s - D_t), and *size what it would be if nothing cancelled. */
+static double slope(const head *h, int64_t t, int64_t s, double *size)
 {
-    return weight(h, t, s) * (dot(h->x[DOUT] + t * h->d, h->x[V] + s * h->d, h->d) - h->row_sum[t]);
+    double p = weight(h, t, s), x = dot(h->x[DOUT] + t * h->d, h->x[V] + s * h->d, h->d);
+
+    *size = p * (fabs(x) + fabs(h->row_sum[t]));
+    return p * (x - h->row_sum[t]);
 }
 
 /* lse, out, row_sum of every row. */
@@ -132,27 +135,33 @@ static void forward(head *h)
     free(scores);
 }
 
-/* Row `row` of what a part should be. */
-static void expected(const head *h, part p, int64_t row, double *want)
+/* Row `row` of what a part should be.  *power: sum of squares of the terms before they cancel. */
+static void expected(const head *h, part p, int64_t row, double *want, double *power)
 {
+    const double *x = p == DQ ? h->x[K] : p == DK ? h->x[Q] : h->x[DOUT];
     int64_t from = p == DQ ? 0 : row, to = p == DQ ? row + 1 : h->t;
 
     for (int64_t i = 0; i < h->d; i++)
         want[i] = p == OUT ? h->out[row * h->d + i] : 0;
     for (int64_t j = from; p != OUT && j < to; j++) {
-        const double *x = p == DQ ? h->x[K] : p == DK ? h->x[Q] : h->x[DOUT];
-        double f = p == DQ   ? h->scale * slope(h, row, j)
-                   : p == DK ? h->scale * slope(h, j, row)
-                             : weight(h, j, row);
+        double size, f;
 
-        for (int64_t i = 0; i < h->d; i++)
+        if (p == DV)
+            f = size = weight(h, j, row);
+        else
+            f = h->scale * (p == DQ ? slope(h, row, j, &size) : slope(h, j, row, &size));
+        size *= p == DV ? 1 : h->scale;
+        for (int64_t i = 0; i < h->d; i++) {
             want[i] += f * x[j * h->d + i];
+            *power += size * x[j * h->d + i] * size * x[j * h->d + i];
+        }
     }
 }
 
-static int64_t count_wrong(const double *got, const double *want, int64_t n, double bound)
+static int64_t count_wrong(const double *got, const double *want, int64_t n, double power,
+                           double bound)
 {
-    double rms = sqrt(dot(want, want, n) / (double)n);
+    double rms = sqrt(fmax(power, dot(want, want, n)) / (double)n);
     int64_t wrong = 0;
 
     for (int64_t i = 0; i < n; i++)
@@ -173,18 +182,20 @@ static void check_head(head *h, double bound, int64_t *wrong, int64_t *checked)
     double *want = lt_new_array0((size_t)(SAMPLES * h->d), sizeof *want);
 
     forward(h);
-    *wrong += count_wrong(h->got_lse, h->lse, h->t, bound);
+    *wrong += count_wrong(h->got_lse, h->lse, h->t, 0, bound);
     *checked += h->t;
     for (size_t p = 0; p < LT_COUNT(parts); p++) {
+        double power = 0;
+
         if (!h->x[parts[p]])
             continue;
         for (int i = 0; i < SAMPLES; i++) {
             int64_t row = place(h, i);
 
-            expected(h, parts[p], row, want + i * h->d);
+            expected(h, parts[p], row, want + i * h->d, &power);
             memcpy(got + i * h->d, h->x[parts[p]] + row * h->d, (size_t)h->d * sizeof *got);
         }
-        *wrong += count_wrong(got, want, SAMPLES * h->d, bound);
+        *wrong += count_wrong(got, want, SAMPLES * h->d, power, bound);
         *checked += SAMPLES * h->d;
     }
     free(got);

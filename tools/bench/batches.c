@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct batches_args {
     const char *out;
@@ -33,6 +34,12 @@ const lt_command bench_batches_command = {
     options,
 };
 
+/* w NULL: standard output. */
+static lt_err put(lt_writer *w, const void *data, size_t n)
+{
+    return w ? lt_writer_write(w, data, n) : lt_fd_write(STDOUT_FILENO, data, n, "standard output");
+}
+
 static lt_err write_header(lt_writer *w, const lt_setup *s, uint64_t steps)
 {
     lt_buf line = { 0 };
@@ -50,7 +57,7 @@ static lt_err write_header(lt_writer *w, const lt_setup *s, uint64_t steps)
     for (uint64_t i = 1; i <= steps; i++)
         lt_buf_printf(&line, "%s%.17g", i > 1 ? ", " : "", lt_lr_at(&s->schedule, (int64_t)i));
     lt_buf_printf(&line, "]}\n");
-    err = lt_writer_write(w, line.data, line.size);
+    err = put(w, line.data, line.size);
     lt_buf_release(&line);
     return err;
 }
@@ -71,8 +78,8 @@ static lt_err write_steps(lt_writer *w, const lt_setup *s, uint64_t steps)
         LT_TRY(err = lt_batcher_next(batches, &b));
         if (!b)
             break;
-        LT_TRY(err = lt_writer_write(w, b->inputs, bytes));
-        LT_TRY(err = lt_writer_write(w, b->targets, bytes));
+        LT_TRY(err = put(w, b->inputs, bytes));
+        LT_TRY(err = put(w, b->targets, bytes));
         lt_batcher_release(batches);
     }
 fail:
@@ -82,7 +89,6 @@ fail:
 
 static lt_err write_batches(const batches_args *a, lt_config *config)
 {
-    const char *path = strcmp(a->out, "-") == 0 ? "/dev/stdout" : a->out;
     lt_setup s = { 0 };
     lt_writer *w = NULL;
     uint64_t steps;
@@ -95,10 +101,12 @@ static lt_err write_batches(const batches_args *a, lt_config *config)
                       (unsigned long long)s.total_steps, (unsigned long long)steps);
         goto fail;
     }
-    LT_TRY(err = lt_writer_open(&w, path));
+    if (strcmp(a->out, "-") != 0)
+        LT_TRY(err = lt_writer_open(&w, a->out));
     LT_TRY(err = write_header(w, &s, steps));
     LT_TRY(err = write_steps(w, &s, steps));
-    err = lt_writer_commit(w);
+    if (w)
+        err = lt_writer_commit(w);
     w = NULL;
 fail:
     lt_writer_abort(w);

@@ -233,7 +233,7 @@ static void report_json(const bench_run *b, const train_figures *f)
     printf(
         "{\"model\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"seq\": %lld, "
         "\"accumulation\": %lld, \"tokens_per_s\": %.6g, \"ms_per_step\": %.6g, \"mean_ms_per_step\": %.6g, "
-        "\"flops_per_token\": %.8g, \"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, "
+        "\"flops_per_token\": %.12g, \"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, "
         "\"copy_bytes_per_s\": %.6g, ",
         a->model, f->device, a->precision, (long long)a->batch, (long long)a->seq,
         (long long)a->accumulation, f->tokens_per_s, b->best_s * 1e3, b->mean_s * 1e3, b->flops,
