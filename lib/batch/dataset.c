@@ -164,6 +164,11 @@ fail:
     return err;
 }
 
+void lt_dataset_work(const lt_dataset *d, lt_shard_work *sum)
+{
+    lt_shard_reader_work(d->shards[0], sum); /* the desk is everybody's */
+}
+
 uint64_t lt_dataset_next_end(const lt_dataset *d, uint64_t p, uint64_t *ordinal)
 {
     uint64_t before = d->first_docs[d->manifest.n_rows], found = lt_dataset_tokens(d);

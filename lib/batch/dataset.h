@@ -27,6 +27,9 @@ bool lt_dataset_has_documents(const lt_dataset *d); /* false: ends of documents 
 /* Tokens [first, first + n) into dst; beyond the end is a bug of the caller. */
 LT_MUST_USE lt_err lt_dataset_read(lt_dataset *d, uint64_t first, uint32_t *dst, size_t n);
 
+/* Adds what decoding took so far.  Not while a batcher reads. */
+void lt_dataset_work(const lt_dataset *d, lt_shard_work *sum);
+
 /* Position of the first document end at or after p; lt_dataset_tokens() if there is none.
  * *ordinal, unless NULL: how many documents end before it. */
 uint64_t lt_dataset_next_end(const lt_dataset *d, uint64_t p, uint64_t *ordinal);

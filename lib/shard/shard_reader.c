@@ -142,6 +142,10 @@ static lt_err load_frame(lt_shard_reader *r, uint64_t frame)
                                    "holds ids outside the vocabulary or another first id");
     d->reader = r;
     d->frame = frame;
+    d->work.frames++;
+    d->work.tokens += n;
+    d->work.stored_bytes += f.stored_bytes;
+    d->work.raw_bytes += f.raw_bytes;
 fail:
     return err;
 }
@@ -190,6 +194,16 @@ lt_err lt_shard_reader_check_frame(lt_shard_reader *r, uint64_t frame)
         return lt_shard_fail_frame(r, frame, f.offset, "is damaged (checksum of its tokens)");
 fail:
     return err;
+}
+
+void lt_shard_reader_work(const lt_shard_reader *r, lt_shard_work *sum)
+{
+    const lt_shard_work none = { 0 }, *w = r->desk ? &r->desk->work : &none;
+
+    sum->frames += w->frames;
+    sum->tokens += w->tokens;
+    sum->stored_bytes += w->stored_bytes;
+    sum->raw_bytes += w->raw_bytes;
 }
 
 /* Position of the end of document `ordinal`. */

@@ -54,6 +54,14 @@ void lt_shard_reader_document(const lt_shard_reader *r, uint64_t ordinal, uint64
 /* The bytes of the mapped file [offset, offset + n), which must lie inside. */
 const uint8_t *lt_shard_reader_bytes(const lt_shard_reader *r, uint64_t offset, uint64_t n);
 
+/* What decoding took so far. */
+typedef struct lt_shard_work {
+    uint64_t frames, tokens;          /* decoded; a frame counts again when it is decoded again */
+    uint64_t stored_bytes, raw_bytes; /* of these frames, compressed and as ids */
+} lt_shard_work;
+/* Adds that of r's desk, which counts for all readers that share it. */
+void lt_shard_reader_work(const lt_shard_reader *r, lt_shard_work *sum);
+
 struct ZSTD_DCtx_s; /* zstd's name of a ZSTD_DCtx */
 
 /* Decodes one zstd frame of exactly raw_bytes into dst; false when it is anything else. */

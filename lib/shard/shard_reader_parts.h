@@ -22,6 +22,7 @@ typedef struct lt_shard_desk {
     uint64_t frame;
     uint8_t *raw;  /* one frame of any shard as stored ids */
     uint32_t *ids; /* the same widened */
+    lt_shard_work work;
 } lt_shard_desk;
 
 struct lt_shard_reader {

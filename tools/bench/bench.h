@@ -5,15 +5,32 @@
 #include "base/dtype.h"
 #include "base/kinds.h"
 #include "base/options.h"
+#include "config/config.h"
 
 LT_MUST_USE lt_err bench_golden(int argc, char **argv);
 LT_MUST_USE lt_err bench_train(int argc, char **argv);
 LT_MUST_USE lt_err bench_ops(int argc, char **argv);
+LT_MUST_USE lt_err bench_gemm(int argc, char **argv);
+LT_MUST_USE lt_err bench_attention(int argc, char **argv);
+LT_MUST_USE lt_err bench_load(int argc, char **argv);
+LT_MUST_USE lt_err bench_tokenize(int argc, char **argv);
+LT_MUST_USE lt_err bench_batches(int argc, char **argv);
+LT_MUST_USE lt_err bench_init(int argc, char **argv);
 
 /* Words of options; LT_EUSAGE names the option and what was expected. */
 LT_MUST_USE lt_err bench_parse_precision(lt_dtype *out, const char *word);
 LT_MUST_USE lt_err bench_parse_recompute(lt_recompute *out, const char *word);
 
-extern const lt_command bench_golden_command, bench_train_command, bench_ops_command;
+LT_MUST_USE lt_err bench_fail_model(const char *word); /* the sentence for an unknown --model */
+LT_MUST_USE lt_err bench_no_arguments(const char *subcommand, const lt_opt_list *rest);
+
+/* Options, one CONFIG.yaml and any --section.key=value.  *config stays NULL when --help, --man or
+ * --version was answered. */
+LT_MUST_USE lt_err bench_options_config(const lt_command *command, int argc, char **argv,
+                                        void *values, lt_config **config);
+
+extern const lt_command bench_golden_command, bench_train_command, bench_ops_command,
+    bench_gemm_command, bench_attention_command, bench_load_command, bench_tokenize_command,
+    bench_batches_command, bench_init_command;
 
 #endif

@@ -21,3 +21,17 @@ lt_err bench_parse_recompute(lt_recompute *out, const char *word)
         }
     return lt_fail(LT_EUSAGE, "--recompute: expected none, selective or block, found \"%s\"", word);
 }
+
+lt_err bench_fail_model(const char *word)
+{
+    return lt_fail(LT_EUSAGE,
+                   "--model: expected gpt2, gpt2-medium, gpt2-large or gpt2-xl, found \"%s\"",
+                   word);
+}
+
+lt_err bench_no_arguments(const char *subcommand, const lt_opt_list *rest)
+{
+    return rest->n == 0
+               ? LT_OK
+               : lt_fail(LT_EUSAGE, "%s: unexpected argument \"%s\"", subcommand, rest->items[0]);
+}

@@ -1,4 +1,4 @@
-/* lt-bench - measures: golden models, whole steps. */
+/* lt-bench - measures correctness and speed; one subcommand a file. */
 #include "base/log.h"
 #include "bench.h"
 
@@ -10,9 +10,15 @@ static const lt_command command = {
     "lt-bench",
     "SUBCOMMAND [options]",
     "measure correctness and speed",
-    "golden DIR...  error of logits, loss, gradients and ten AdamW steps against a reference\n"
-    "train          time of whole training steps on random tokens, by class of operation\n"
-    "ops            time of the operations that live on memory bandwidth\n\n"
+    "golden DIR...        error of logits, loss, gradients, ten AdamW steps against a reference\n"
+    "train                time of whole training steps on random tokens, by class of operation\n"
+    "gemm                 time and errors of the matrix products of a training step\n"
+    "attention            time and errors of attention, forward and backward\n"
+    "ops                  time of the operations that live on memory bandwidth\n"
+    "load DATA            rate and CPU time of batches from shards\n"
+    "tokenize FILE...     rate of encoding text, by threads\n"
+    "init CONFIG          the weights that a run starts from, as a Hugging Face folder\n"
+    "batches CONFIG       the batches of a run, for another program to train on\n\n"
     "lt-bench SUBCOMMAND --help tells more.",
     options,
 };
@@ -20,7 +26,11 @@ static const lt_command command = {
 static const struct {
     const char *name;
     lt_err (*run)(int argc, char **argv);
-} subcommands[] = { { "golden", bench_golden }, { "train", bench_train }, { "ops", bench_ops } };
+} subcommands[] = { { "golden", bench_golden },     { "train", bench_train },
+                    { "gemm", bench_gemm },         { "attention", bench_attention },
+                    { "ops", bench_ops },           { "load", bench_load },
+                    { "tokenize", bench_tokenize }, { "init", bench_init },
+                    { "batches", bench_batches } };
 
 static lt_err run(int argc, char **argv)
 {
@@ -34,7 +44,9 @@ static lt_err run(int argc, char **argv)
             return subcommands[i].run(argc - 1, argv + 1);
     LT_TRY(err = lt_options_parse(&command, argc, argv, &unused, &rest, &done));
     if (!done)
-        err = lt_fail(LT_EUSAGE, "expected a subcommand (golden, train, ops), found %s%s%s",
+        err = lt_fail(LT_EUSAGE,
+                      "expected a subcommand (golden, train, gemm, attention, ops, load, "
+                      "tokenize, init, batches), found %s%s%s",
                       rest.n ? "\"" : "", rest.n ? rest.items[0] : "nothing", rest.n ? "\"" : "");
 fail:
     lt_opt_list_release(&rest);

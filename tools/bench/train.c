@@ -4,8 +4,10 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "bench.h"
+#include "bench_time.h"
 #include "device/profile.h"
 #include "train/engine.h"
+#include "train_floor.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,9 +51,11 @@ static const lt_option options[] = {
 const lt_command bench_train_command = {
     "lt-bench train", "[options]", "time whole training steps on random tokens",
     "The peak is the best rate of a square matrix product in the same precision, measured with the\n"
-    "same threads right before and right after the steps.  FLOPs of a step: 6 per weight of a matrix\n"
-    "and token, plus causal attention; recomputation is not counted.  One more step is timed\n"
-    "operation by operation for the breakdown.",
+    "same threads right before and right after the steps.  FLOPs of a token: 6 per weight of a matrix\n"
+    "(the tied table once, positions not) and 6 L T H D for causal attention; recomputation is not\n"
+    "counted.  MFU: FLOPs of a token x tokens/s over the dense peak of the GPU's data sheet.  One more\n"
+    "step is timed operation by operation; its floor is every product at the GEMM peak and every\n"
+    "other byte at the rate of a copy, both of this run.",
     options
 };
 
@@ -62,61 +66,19 @@ typedef struct bench_run {
     lt_engine_batch *micro;
     int32_t *tokens;
     double best_s, mean_s, peak, flops;
+    double copy; /* bytes a second */
     lt_profile profile;
+    lt_dev_health health; /* right behind the last step */
 } bench_run;
 
-/* Best rate of D = A B^T over squares, in FLOP/s. */
+/* The best rate of a square product so far, in *flops_per_s. */
 static lt_err gemm_peak(lt_dev *dev, lt_dtype act, int64_t n, double *flops_per_s)
 {
-    lt_dev_need need = { .act = act,
-                         .grad = LT_F32,
-                         .rows = n,
-                         .n_embd = n,
-                         .n_inner = n,
-                         .n_vocab = n,
-                         .chunk_rows = n,
-                         .n_head = 1,
-                         .n_kv_head = 1,
-                         .head_dim = 64,
-                         .n_batch = 1,
-                         .t_q = 1,
-                         .t_k = 1,
-                         .n_threads = dev->pool ? lt_pool_size(dev->pool) : 0 };
-    size_t bytes = (size_t)(n * n) * lt_dtype_bytes(act);
-    void *m[3] = { NULL };
-    float *host = lt_new_array0((size_t)(n * n), sizeof *host);
-    void *typed = lt_new0(bytes);
-    double best = 1e30;
-    lt_err err;
+    bench_seconds s = { 0 };
+    lt_err err = bench_time_square(dev, act, n, 0.05, &s);
 
-    for (int64_t i = 0; i < n * n; i++)
-        host[i] = (float)lt_random_unit(1, 2, (uint64_t)i) - 0.5f;
-    lt_convert(typed, act, host, LT_F32, (size_t)(n * n));
-    LT_TRY(err = lt_dev_reserve(dev, &need));
-    for (int i = 0; i < 3; i++) {
-        LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, bytes, &m[i]));
-        lt_dev_copy(dev, LT_STREAM_COMPUTE, m[i], typed, bytes);
-    }
-    for (int i = 0; i < 6; i++) {
-        double start;
-
-        LT_TRY(err = lt_dev_sync(dev));
-        start = lt_now();
-        dev->ops->matmul(dev, &(lt_matmul){ .d = lt_matrix(m[0], act, n, n),
-                                            .a = lt_matrix(m[1], act, n, n),
-                                            .b = lt_matrix(m[2], act, n, n),
-                                            .trans_b = true });
-        LT_TRY(err = lt_dev_sync(dev));
-        if (lt_now() - start < best)
-            best = lt_now() - start;
-    }
-    if (2.0 * (double)n * (double)n * (double)n / best > *flops_per_s)
-        *flops_per_s = 2.0 * (double)n * (double)n * (double)n / best;
-fail:
-    for (int i = 0; i < 3; i++)
-        lt_dev_free(dev, LT_MEMORY_DEVICE, m[i]);
-    free(host);
-    free(typed);
+    if (err == LT_OK && bench_square_rate(n, s.best) > *flops_per_s)
+        *flops_per_s = bench_square_rate(n, s.best);
     return err;
 }
 
@@ -144,9 +106,7 @@ static lt_err open_run(bench_run *b)
     lt_err err;
 
     if (!lt_model_config_named(&b->config, a->model))
-        return lt_fail(LT_EUSAGE,
-                       "--model: expected gpt2, gpt2-medium, gpt2-large or gpt2-xl, found \"%s\"",
-                       a->model);
+        return bench_fail_model(a->model);
     if (a->layers)
         b->config.n_layer = a->layers;
     LT_TRY(err = lt_engine_open(&b->engine, &o));
@@ -184,6 +144,12 @@ static lt_err one_step(bench_run *b, double *seconds)
     return err;
 }
 
+/* More than any cache holds, and little beside the model. */
+static int64_t copy_bytes(const lt_dev *dev)
+{
+    return dev->backend == &lt_backend_cpu ? 64 << 20 : 512 << 20;
+}
+
 static lt_err measure(bench_run *b)
 {
     lt_dev *dev = lt_engine_device(b->engine);
@@ -200,7 +166,10 @@ static lt_err measure(bench_run *b)
         lt_log_progress("step %lld of %lld: %.1f ms", (long long)i + 1, (long long)b->args->steps,
                         s * 1e3);
     }
+    if (dev->backend->health)
+        dev->backend->health(dev, &b->health);
     LT_TRY(err = gemm_peak(dev, b->args->act, b->args->gemm, &b->peak));
+    LT_TRY(err = bench_copy_rate(dev, copy_bytes(dev), &b->copy));
     lt_profile_attach(dev, &b->profile);
     err = one_step(b, &s);
     lt_profile_detach(dev);
@@ -209,54 +178,147 @@ fail:
     return err;
 }
 
+/* What follows from the measurements. */
+typedef struct train_figures {
+    char device[160];
+    double tokens_per_s, flops_per_s, sheet, mfu; /* sheet, mfu: 0 when no data sheet is known */
+    double floor[LT_N_CLASSES], floor_sum, profiled;
+    lt_engine_bytes bytes;
+} train_figures;
+
+static train_figures figure(bench_run *b)
+{
+    const train_args *a = b->args;
+    lt_dev *dev = lt_engine_device(b->engine);
+    floor_rates rates = { b->peak, b->copy };
+    train_figures f = { .bytes = lt_engine_bytes_used(b->engine) };
+
+    dev->backend->describe(dev, f.device, sizeof f.device);
+    f.tokens_per_s = (double)(a->batch * a->seq * a->accumulation) / b->best_s;
+    f.flops_per_s = f.tokens_per_s * b->flops;
+    f.sheet = bench_data_sheet_peak(f.device, a->act);
+    f.mfu = f.sheet > 0 ? f.flops_per_s / f.sheet : 0;
+    bench_floor(f.floor, &b->config, lt_engine_table(b->engine), a->act, a->batch, a->seq,
+                a->accumulation, &rates);
+    for (int c = 0; c < LT_N_CLASSES; c++) {
+        f.floor_sum += f.floor[c];
+        f.profiled += b->profile.seconds[c];
+    }
+    return f;
+}
+
+enum { N_BYTES = 9 };
+
+static void bytes_by_class(const lt_engine_bytes *b, const char *names[N_BYTES],
+                           uint64_t bytes[N_BYTES])
+{
+    const lt_zero_bytes *z = &b->state;
+    const char *const all[N_BYTES] = { "parameters",  "gradients", "master", "moment1", "moment2",
+                                       "activations", "kv_cache",  "batch",  "scratch" };
+    const uint64_t sizes[N_BYTES] = { z->params,   z->grads,   z->master,
+                                      z->moment1,  z->moment2, b->activations,
+                                      b->kv_cache, b->batch,   b->scratch };
+
+    memcpy(names, all, sizeof all);
+    memcpy(bytes, sizes, sizeof sizes);
+}
+
+static void report_json(const bench_run *b, const train_figures *f)
+{
+    const train_args *a = b->args;
+    const char *names[N_BYTES];
+    uint64_t bytes[N_BYTES];
+
+    bytes_by_class(&f->bytes, names, bytes);
+    printf(
+        "{\"model\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"seq\": %lld, "
+        "\"accumulation\": %lld, \"tokens_per_s\": %.6g, \"ms_per_step\": %.6g, \"mean_ms_per_step\": %.6g, "
+        "\"flops_per_token\": %.12g, \"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, "
+        "\"copy_bytes_per_s\": %.6g, ",
+        a->model, f->device, a->precision, (long long)a->batch, (long long)a->seq,
+        (long long)a->accumulation, f->tokens_per_s, b->best_s * 1e3, b->mean_s * 1e3, b->flops,
+        f->flops_per_s, b->peak, b->copy);
+    if (f->sheet > 0)
+        printf("\"data_sheet_flops_per_s\": %.6g, \"mfu\": %.4g, ", f->sheet, f->mfu);
+    else
+        printf("\"data_sheet_flops_per_s\": null, \"mfu\": null, ");
+    printf("\"peak_bytes\": %llu, \"device_used_bytes\": %llu, \"bytes_by_class\": {",
+           (unsigned long long)f->bytes.total, (unsigned long long)b->health.memory_used);
+    for (int i = 0; i < N_BYTES; i++)
+        printf("%s\"%s\": %llu", i ? ", " : "", names[i], (unsigned long long)bytes[i]);
+    printf("}, \"ms_by_class\": {");
+    for (int c = 0; c < LT_N_CLASSES; c++)
+        printf("%s\"%s\": %.4g", c ? ", " : "", lt_op_class_name((lt_op_class)c),
+               b->profile.seconds[c] * 1e3);
+    printf("}, \"floor_ms_by_class\": {");
+    for (int c = 0; c < LT_N_CLASSES; c++)
+        printf("%s\"%s\": %.4g", c ? ", " : "", lt_op_class_name((lt_op_class)c),
+               f->floor[c] * 1e3);
+    printf("}}\n");
+}
+
+static void report_memory(const bench_run *b, const train_figures *f)
+{
+    const char *names[N_BYTES];
+    uint64_t bytes[N_BYTES];
+
+    bytes_by_class(&f->bytes, names, bytes);
+    printf("  memory        %10.1f MiB on the device:", (double)f->bytes.total / (1 << 20));
+    for (int i = 0; i < N_BYTES; i++)
+        if (bytes[i])
+            printf(" %s %.1f", names[i], (double)bytes[i] / (1 << 20));
+    printf("\n");
+    if (b->health.memory_used)
+        printf("  in use        %10.1f MiB of the device by everybody (NVML)\n",
+               (double)b->health.memory_used / (1 << 20));
+}
+
+static void report_classes(const bench_run *b, const train_figures *f)
+{
+    printf("  %-13s %13s %8s %13s\n", "class", "time", "share", "floor");
+    for (int c = 0; c < LT_N_CLASSES; c++)
+        printf("  %-13s %10.2f ms %6.1f %% %10.2f ms  %llu calls\n",
+               lt_op_class_name((lt_op_class)c), b->profile.seconds[c] * 1e3,
+               100 * b->profile.seconds[c] / f->profiled, f->floor[c] * 1e3,
+               (unsigned long long)b->profile.calls[c]);
+    printf("  %-13s %10.2f ms %8s %10.2f ms  products at %.1f GFLOP/s, memory at %.1f GB/s\n",
+           "all", f->profiled * 1e3, "", f->floor_sum * 1e3, b->peak * 1e-9, b->copy * 1e-9);
+}
+
 static void report(bench_run *b)
 {
     const train_args *a = b->args;
-    double tokens = (double)(a->batch * a->seq * a->accumulation), rate = tokens / b->best_s;
-    double flops = rate * b->flops, total = 0;
-    lt_engine_bytes bytes = lt_engine_bytes_used(b->engine);
-    char device[128];
+    train_figures f = figure(b);
 
-    lt_engine_device(b->engine)->backend->describe(lt_engine_device(b->engine), device,
-                                                   sizeof device);
-    for (int c = 0; c < LT_N_CLASSES; c++)
-        total += b->profile.seconds[c];
     if (a->json) {
-        printf(
-            "{\"model\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"seq\": %lld, "
-            "\"accumulation\": %lld, \"tokens_per_s\": %.6g, \"ms_per_step\": %.6g, \"mean_ms_per_step\": %.6g, "
-            "\"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, \"peak_bytes\": %llu, \"ms_by_class\": {",
-            a->model, device, a->precision, (long long)a->batch, (long long)a->seq,
-            (long long)a->accumulation, rate, b->best_s * 1e3, b->mean_s * 1e3, flops, b->peak,
-            (unsigned long long)bytes.total);
-        for (int c = 0; c < LT_N_CLASSES; c++)
-            printf("%s\"%s\": %.4g", c ? ", " : "", lt_op_class_name((lt_op_class)c),
-                   b->profile.seconds[c] * 1e3);
-        printf("}}\n");
+        report_json(b, &f);
         return;
     }
     printf("%s  %s  B=%lld T=%lld accumulation %lld  recompute %s\n%s\n", a->model, a->precision,
            (long long)a->batch, (long long)a->seq, (long long)a->accumulation, a->recompute,
-           device);
+           f.device);
     printf("  step          %10.2f ms best, %.2f ms mean of %lld\n", b->best_s * 1e3,
            b->mean_s * 1e3, (long long)a->steps);
-    printf("  throughput    %10.1f tokens/s\n", rate);
+    printf("  throughput    %10.1f tokens/s\n", f.tokens_per_s);
     printf(
         "  rate          %10.1f GFLOP/s, %.1f %% of the GEMM peak of %.1f GFLOP/s (%lld squares)\n",
-        flops * 1e-9, 100 * flops / b->peak, b->peak * 1e-9, (long long)a->gemm);
-    printf("  memory        %10.1f MiB on the device\n", (double)bytes.total / (1 << 20));
-    for (int c = 0; c < LT_N_CLASSES; c++)
-        printf("  %-13s %10.2f ms  %5.1f %%  %llu calls\n", lt_op_class_name((lt_op_class)c),
-               b->profile.seconds[c] * 1e3, 100 * b->profile.seconds[c] / total,
-               (unsigned long long)b->profile.calls[c]);
+        f.flops_per_s * 1e-9, 100 * f.flops_per_s / b->peak, b->peak * 1e-9, (long long)a->gemm);
+    if (f.sheet > 0)
+        printf("  MFU           %10.1f %% = %.6g FLOPs a token x %.1f tokens/s / %.1f TFLOP/s "
+               "(data sheet, dense)\n",
+               100 * f.mfu, b->flops, f.tokens_per_s, f.sheet * 1e-12);
+    else
+        printf("  MFU           no data sheet is known for this device; %.6g FLOPs a token\n",
+               b->flops);
+    report_memory(b, &f);
+    report_classes(b, &f);
 }
 
 static lt_err check_args(train_args *a, const lt_opt_list *rest)
 {
     lt_err err;
 
-    if (rest->n)
-        return lt_fail(LT_EUSAGE, "train: unexpected argument \"%s\"", rest->items[0]);
+    LT_TRY(err = bench_no_arguments("train", rest));
     LT_TRY(err = bench_parse_precision(&a->act, a->precision));
     LT_TRY(err = bench_parse_recompute(&a->keep, a->recompute));
 fail:
