@@ -78,6 +78,7 @@ bin_ckpt     := lt-ckpt-merge
 bin_bench    := lt-bench
 BINS  := $(foreach t,$(TOOLS),$(if $(wildcard tools/$t/main.c),$B/bin/$(bin_$t)))
 TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/test_*.c)))
+TEST_TOOLS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/tool_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 all: $(BINS)
@@ -117,11 +118,14 @@ $(foreach t,$(TOOLS),$(eval $(call tool_rules,$t)))
 $B/tests/%: $B/tests/%.c.o $B/tests/lt_test.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
+$(TEST_TOOLS): $B/tests/%: $B/tests/%.c.o $(LIB)
+	@mkdir -p $(@D)
+	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
 $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-tests: $(TESTS)
+tests: $(TESTS) $(TEST_TOOLS)
 check: all tests
 	@B=$B sh tests/run_tests.sh $(TESTS)
 check-gpu: all tests
