@@ -16,7 +16,8 @@ static void on_stop(int number)
     double age;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    age = (double)(now.tv_sec - stop_time.tv_sec) + 1e-9 * (double)(now.tv_nsec - stop_time.tv_nsec);
+    age =
+        (double)(now.tv_sec - stop_time.tv_sec) + 1e-9 * (double)(now.tv_nsec - stop_time.tv_nsec);
     if (stop_number && age > 1)
         _exit(128 + number);
     if (!stop_number) {

@@ -31,11 +31,11 @@ typedef struct supervisor {
     int rank;
     pid_t child, launcher;
     bool alive, joined, left;
-    bool deaf;  /* the rank has closed the channel */
-    bool over;  /* the job is ended, and with it the child */
+    bool deaf;   /* the rank has closed the channel */
+    bool over;   /* the job is ended, and with it the child */
     int verdict; /* our exit status then */
-    int status; /* of the child, as of waitpid */
-    int handed; /* the last signal that went on to it */
+    int status;  /* of the child, as of waitpid */
+    int handed;  /* the last signal that went on to it */
     lt_watch_page *page;
     int channel, signals; /* from the rank; a signalfd */
     lt_watch_line line;   /* to the hub */
@@ -358,8 +358,7 @@ lt_err lt_supervise_start(lt_watch **out, int rank, int *status)
     s.launcher = getppid();
     fill_set(&set);
     s.page = mmap(NULL, sizeof *s.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (s.page == MAP_FAILED ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0 ||
+    if (s.page == MAP_FAILED || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0 ||
         (s.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         return lt_fail(LT_EFAULT, "rank %d cannot be given a supervisor: %s", rank,
                        strerror(errno));

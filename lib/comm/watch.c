@@ -10,9 +10,9 @@
 
 const char *lt_phase_name(lt_phase phase)
 {
-    static const char *const names[] = { "start",    "load",   "tune",   "data",
+    static const char *const names[] = { "start",    "load",     "tune",   "data",
                                          "forward",  "backward", "reduce", "update",
-                                         "evaluate", "sample", "save",   "end" };
+                                         "evaluate", "sample",   "save",   "end" };
 
     _Static_assert(LT_COUNT(names) == LT_N_PHASES, "one name a phase");
     return (unsigned)phase < LT_N_PHASES ? names[phase] : "unknown";

@@ -13,7 +13,8 @@ enum { FIRST_STEPS = 3, SLOW_FACTOR = 10, STEP_FACTOR = 10 };
 static void tell_who(lt_buf *out, int rank, const lt_watch_member *m)
 {
     if (m->host[0])
-        lt_buf_printf(out, "rank %d (%.*s, pid %d)", rank, LT_WATCH_HOST_BYTES - 1, m->host, m->pid);
+        lt_buf_printf(out, "rank %d (%.*s, pid %d)", rank, LT_WATCH_HOST_BYTES - 1, m->host,
+                      m->pid);
     else
         lt_buf_printf(out, "rank %d (pid %d)", rank, m->pid);
 }

@@ -29,8 +29,7 @@ static int open_listener(uint16_t *port)
     struct sockaddr_storage bound;
     socklen_t n = sizeof bound;
     int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool ok = fd >= 0 &&
-              setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){ 0 }, sizeof(int)) == 0 &&
+    bool ok = fd >= 0 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){ 0 }, sizeof(int)) == 0 &&
               bind(fd, (struct sockaddr *)&six, sizeof six) == 0;
 
     if (!ok) {

@@ -20,8 +20,8 @@ enum { LT_WATCH_STEP_TIMES = 15 };
 /* Written by the rank, read by its supervisor at any moment, also after the rank's death. */
 typedef struct lt_watch_page {
     _Atomic uint64_t step, beats, collectives;
-    _Atomic uint64_t n_steps;                         /* done by this process */
-    _Atomic uint64_t step_ns[LT_WATCH_STEP_TIMES];    /* the last of them, a ring */
+    _Atomic uint64_t n_steps;                      /* done by this process */
+    _Atomic uint64_t step_ns[LT_WATCH_STEP_TIMES]; /* the last of them, a ring */
     _Atomic uint32_t phase;
 } lt_watch_page;
 
@@ -63,7 +63,11 @@ lt_watch_message lt_watch_message_make(lt_watch_kind kind, uint64_t key, int ran
 /* Is it of our make, with this key, and every field in its range? */
 bool lt_watch_message_ok(const lt_watch_message *m, uint64_t key, int world);
 
-typedef enum lt_watch_read { LT_WATCH_READ_NONE, LT_WATCH_READ_ONE, LT_WATCH_READ_END } lt_watch_read;
+typedef enum lt_watch_read {
+    LT_WATCH_READ_NONE,
+    LT_WATCH_READ_ONE,
+    LT_WATCH_READ_END
+} lt_watch_read;
 /* One message into line->in, if it is there in full; END when the other side is gone. */
 lt_watch_read lt_watch_line_read(lt_watch_line *line);
 bool lt_watch_line_send(const lt_watch_line *line, const lt_watch_message *m); /* false: gone */
@@ -79,7 +83,7 @@ typedef struct lt_control {
     double hang_timeout;
 } lt_control;
 lt_err lt_control_send(int channel, const lt_control *c, int fd); /* fd -1: none */
-bool lt_control_receive(int channel, lt_control *c, int *fd); /* false: nothing there */
+bool lt_control_receive(int channel, lt_control *c, int *fd);     /* false: nothing there */
 
 /* "KEY@ADDRESS,ADDRESS,...:PORT" for a socket that listens on all of this host's addresses. */
 LT_MUST_USE lt_err lt_watch_listen(int *fd, uint64_t *key, lt_buf *address);

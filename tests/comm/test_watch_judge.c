@@ -115,8 +115,9 @@ LT_TEST(watch_judge_gives_a_hang_its_time)
     hear_all(m, 401);
     LT_CHECK_INT(judge(m, 129, &said), 0);
     LT_CHECK_INT(judge(m, 130.5, &said), 1);
-    LT_CHECK_STR(said, "rank 1 (node1, pid 101) hangs: no rank has moved for 30 s; it is at step 40, "
-                       "phase backward; rank 0 is at step 41, phase backward");
+    LT_CHECK_STR(said,
+                 "rank 1 (node1, pid 101) hangs: no rank has moved for 30 s; it is at step 40, "
+                 "phase backward; rank 0 is at step 41, phase backward");
     m[2].place.step_s = 7; /* ten of the slowest rank's steps */
     LT_CHECK_INT(judge(m, 169, &said), 0);
     LT_CHECK_INT(judge(m, 171, &said), 1);
