@@ -94,6 +94,7 @@ bin_bench    := lt-bench
 BINS  := $(foreach t,$(TOOLS),$(if $(wildcard tools/$t/main.c),$B/bin/$(bin_$t)))
 TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/test_*.c)))
 RANKS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/ranks_*.c)))
+TEST_TOOLS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/tool_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 all: $(BINS)
@@ -140,11 +141,14 @@ $(RANKS): $B/tests/%: $B/tests/%.c.o $B/tests/lt_ranks.c.o $(LIB)
 $B/tests/%: $B/tests/%.c.o $B/tests/lt_test.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
+$(TEST_TOOLS): $B/tests/%: $B/tests/%.c.o $(LIB)
+	@mkdir -p $(@D)
+	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
 $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-tests: $(TESTS) $(RANKS)
+tests: $(TESTS) $(RANKS) $(TEST_TOOLS)
 check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
 check-gpu: all tests

@@ -84,12 +84,13 @@ typedef struct lt_config_training {
     int64_t seed;
     bool deterministic;
     bool allow_tf32;          /* fp32 matrix products on a GPU may round operands to TF32 */
+    double max_wallclock;     /* seconds from the start; 0: no limit */
+    double hang_timeout;      /* seconds without a sign of any rank; 0: never a hang */
     int64_t eval_every_steps; /* 0: never */
     int64_t eval_batches;     /* micro-batches of each rank in one evaluation; 0: all of data.val */
     int64_t sample_every_steps;       /* 0: never */
     lt_config_strings sample_prompts; /* none: one sample that starts from the end-of-text token */
     int64_t sample_max_tokens;
-    double max_wallclock;
     double sample_temperature; /* 0: greedy */
     int64_t sample_top_k;      /* 0: off */
     double sample_top_p;       /* 1: off */
@@ -178,8 +179,8 @@ typedef struct lt_config_checkpoint {
     char *dir;
     int64_t every_steps;  /* 0: only at the end */
     double every_minutes; /* 0: off */
+    bool async;           /* write in the background */
     int64_t keep_last;    /* 0: all */
-    bool async;
     char *resume;         /* "auto": the newest in dir if any; "never"; or a checkpoint folder */
 } lt_config_checkpoint;
 

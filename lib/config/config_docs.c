@@ -38,6 +38,9 @@ static void append_type(lt_buf *out, const lt_setting *s)
     case LT_SETTING_REAL:
         lt_buf_printf(out, "number");
         break;
+    case LT_SETTING_TIME:
+        lt_buf_printf(out, "seconds or [D-]HH:MM:SS");
+        return; /* time has no other bound than 0 */
     case LT_SETTING_WORD:
         for (const lt_setting_word *w = s->words; w->name; w++)
             if (w->value >= 0)

@@ -51,6 +51,8 @@ static const struct {
     { "save_steps", "checkpoint.every_steps" },
     { "save_interval", "checkpoint.every_steps" },
     { "save_total_limit", "checkpoint.keep_last" },
+    { "async_save", "checkpoint.async" },
+    { "max_time", "training.max_wallclock" },
     { "output_dir", "checkpoint.dir" },
     { "resume_from_checkpoint", "checkpoint.resume" },
     { "logging_steps", "logging.every_steps" },

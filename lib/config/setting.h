@@ -13,6 +13,7 @@ typedef enum lt_setting_type {
     LT_SETTING_BOOL,
     LT_SETTING_INT,   /* int64_t */
     LT_SETTING_REAL,  /* double */
+    LT_SETTING_TIME,  /* double, seconds: a number or [D-]HH:MM:SS, as SLURM writes a limit */
     LT_SETTING_WORD,  /* one of words[]; the field is an enum */
     LT_SETTING_TEXT,  /* char *, owned, never NULL */
     LT_SETTING_PAIR,  /* double[2] */

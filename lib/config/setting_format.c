@@ -63,6 +63,22 @@ static void format_text(lt_buf *out, const char *text)
         format_quoted(out, text);
 }
 
+/* Whole hours and more as a clock, else a number of seconds. */
+static void format_time(lt_buf *out, double seconds)
+{
+    int64_t s = seconds < 1e15 ? (int64_t)seconds : -1;
+    int hours = (int)(s / 3600 % 24), minutes = (int)(s / 60 % 60), rest = (int)(s % 60);
+
+    if ((double)s != seconds)
+        lt_real_format(out, seconds);
+    else if (s < 3600)
+        lt_buf_printf(out, "%d", (int)s);
+    else if (s < 86400)
+        lt_buf_printf(out, "%02d:%02d:%02d", hours, minutes, rest);
+    else
+        lt_buf_printf(out, "%lld-%02d:%02d:%02d", (long long)(s / 86400), hours, minutes, rest);
+}
+
 void lt_setting_format(lt_buf *out, const lt_setting *s, const lt_setting_value *v)
 {
     switch (s->type) {
@@ -74,6 +90,9 @@ void lt_setting_format(lt_buf *out, const lt_setting *s, const lt_setting_value 
         break;
     case LT_SETTING_REAL:
         lt_real_format(out, v->r[0]);
+        break;
+    case LT_SETTING_TIME:
+        format_time(out, v->r[0]);
         break;
     case LT_SETTING_WORD:
     case LT_SETTING_ONOFF: {

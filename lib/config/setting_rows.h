@@ -44,6 +44,10 @@
     {                                                                                              \
         ROW_FIELD(LT_SETTING_REAL, owner, k, f, d, h), .min = lo, .max = hi                        \
     }
+#define ROW_TIME(owner, k, f, d, h)                                                                \
+    {                                                                                              \
+        ROW_FIELD(LT_SETTING_TIME, owner, k, f, d, h), .min = 0, .max = NO_BOUND                   \
+    }
 #define ROW_PAIR(owner, k, f, d, lo, hi, h)                                                        \
     {                                                                                              \
         ROW_FIELD(LT_SETTING_PAIR, owner, k, f, d, h), .min = lo, .max = hi                        \

@@ -111,6 +111,12 @@ const lt_setting lt_settings_ours[] = {
              "false may trade reproducible bits for speed"),
     ROW_BOOL(OURS, "training.allow_tf32", training.allow_tf32, "false",
              "fp32 matrix products on a GPU may round their operands to TF32"),
+    ROW_TIME(OURS, "training.max_wallclock", training.max_wallclock, "0",
+             "save and exit with status 75 before the step that would pass this time since the "
+             "start; 0: no limit"),
+    ROW_TIME(OURS, "training.hang_timeout", training.hang_timeout, "30",
+             "a job of several ranks ends when for this time and for ten steps no rank has moved; "
+             "ten times as long for the first steps, loading, evaluating and saving; 0: never"),
     ROW_INT(OURS, "training.eval_every_steps", training.eval_every_steps, "500", 0, 1e15,
             "validation loss when data.val is there; 0: never"),
     ROW_INT(OURS, "training.eval_batches", training.eval_batches, "20", 0, 1e15,
@@ -146,6 +152,8 @@ const lt_setting lt_settings_ours[] = {
     ROW_INT(OURS, "checkpoint.every_steps", checkpoint.every_steps, "1000", 0, 1e15,
             "0: only at the end"),
     ROW_REAL(OURS, "checkpoint.every_minutes", checkpoint.every_minutes, "0", 0, 1e9, "0: off"),
+    ROW_BOOL(OURS, "checkpoint.async", checkpoint.async, "true",
+             "training goes on while a checkpoint is written; the last one is waited for"),
     ROW_INT(OURS, "checkpoint.keep_last", checkpoint.keep_last, "3", 0, 1e9,
             "older ones are removed after a save; 0 keeps all"),
     ROW_TEXT(

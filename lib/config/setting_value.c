@@ -50,6 +50,9 @@ static void expected(lt_buf *out, const lt_setting *s)
     case LT_SETTING_REAL:
         lt_buf_printf(out, "a number");
         break;
+    case LT_SETTING_TIME:
+        lt_buf_printf(out, "seconds or [D-]HH:MM:SS");
+        break;
     case LT_SETTING_WORD:
         list_words(out, s->words);
         break;
@@ -117,6 +120,41 @@ static lt_err parse_real(double *out, const lt_setting *s, const lt_yaml_node *n
     if (node->kind != LT_YAML_PLAIN || lt_parse_real(node->text, out) != LT_OK)
         return fail_type(s, node);
     return check_range(s, *out, node->text);
+}
+
+/* Digits at *p, at most `most`; moves *p behind them. */
+static bool parse_part(const char **p, int64_t most, int64_t *out)
+{
+    size_t n = strspn(*p, "0123456789");
+    char digits[8];
+
+    if (n == 0 || n >= sizeof digits)
+        return false;
+    memcpy(digits, *p, n);
+    digits[n] = '\0';
+    *p += n;
+    return lt_parse_int(digits, out) == LT_OK && *out <= most;
+}
+
+static bool parse_clock(const char *p, double *seconds)
+{
+    int64_t days = 0, hours, minutes, rest;
+    bool has_days = strchr(p, '-') != NULL;
+
+    if (has_days && (!parse_part(&p, INT64_MAX, &days) || *p++ != '-'))
+        return false;
+    if (!parse_part(&p, has_days ? 23 : INT64_MAX, &hours) || *p++ != ':' ||
+        !parse_part(&p, 59, &minutes) || *p++ != ':' || !parse_part(&p, 59, &rest) || *p)
+        return false;
+    *seconds = (double)(((days * 24 + hours) * 60 + minutes) * 60 + rest);
+    return true;
+}
+
+static lt_err parse_time(double *out, const lt_setting *s, const lt_yaml_node *node)
+{
+    if (!strchr(node->text, ':'))
+        return parse_real(out, s, node);
+    return parse_clock(node->text, out) ? check_range(s, *out, node->text) : fail_type(s, node);
 }
 
 bool lt_is_bool_text(const char *text, bool *out)
@@ -209,6 +247,8 @@ lt_err lt_setting_parse(lt_setting_value *out, const lt_setting *s, const lt_yam
         return node->kind == LT_YAML_PLAIN ? parse_int(out, s, node) : fail_type(s, node);
     case LT_SETTING_REAL:
         return parse_real(&out->r[0], s, node);
+    case LT_SETTING_TIME:
+        return parse_time(&out->r[0], s, node);
     case LT_SETTING_WORD:
         return parse_word(out, s, node);
     case LT_SETTING_TEXT:
@@ -291,6 +331,7 @@ lt_setting_value lt_setting_fetch(const lt_config *c, const lt_setting *s)
         v.i = *(const int64_t *)field;
         break;
     case LT_SETTING_REAL:
+    case LT_SETTING_TIME:
         v.r[0] = *(const double *)field;
         break;
     case LT_SETTING_PAIR:
@@ -327,6 +368,7 @@ void lt_setting_store(lt_config *c, const lt_setting *s, lt_setting_value *v)
         *(int64_t *)field = v->i;
         break;
     case LT_SETTING_REAL:
+    case LT_SETTING_TIME:
         *(double *)field = v->r[0];
         break;
     case LT_SETTING_PAIR:

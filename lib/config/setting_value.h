@@ -11,7 +11,7 @@
 
 typedef struct lt_setting_value {
     int64_t i;   /* BOOL, INT, WORD, ONOFF */
-    double r[2]; /* REAL, PAIR */
+    double r[2]; /* REAL, TIME, PAIR */
     char *text;
     lt_config_strings list;
 } lt_setting_value;

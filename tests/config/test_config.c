@@ -362,3 +362,37 @@ LT_TEST(config_knows_its_options_on_a_command_line)
     LT_CHECK(!lt_config_is_option("--"));
     LT_CHECK(!lt_config_is_option("c.yaml"));
 }
+
+LT_TEST(config_times_are_seconds_or_a_clock)
+{
+    static const struct {
+        const char *text;
+        double seconds;
+        const char *printed;
+    } cases[] = {
+        { "90", 90, "90" },
+        { "0.5", 0.5, "0.5" },
+        { "5e3", 5000, "01:23:20" },
+        { "1:02:03", 3723, "01:02:03" },
+        { "'00:10:00'", 600, "600" },
+        { "48:00:00", 172800, "2-00:00:00" },
+        { "7-23:59:59", 691199, "7-23:59:59" },
+        { "0", 0, "0" },
+    };
+    char yaml[80], printed[80];
+    lt_config *c = NULL;
+    lt_buf text = { 0 };
+
+    for (size_t i = 0; i < LT_COUNT(cases); i++) {
+        snprintf(yaml, sizeof yaml, "training: {max_wallclock: %s}\n", cases[i].text);
+        LT_CHECK_OK(parse(&c, yaml));
+        LT_CHECK_NEAR(c->training.max_wallclock, cases[i].seconds, 0);
+        LT_CHECK_NEAR(c->training.hang_timeout, 30, 0);
+        lt_buf_clear(&text);
+        lt_config_digest_text(c, &text);
+        snprintf(printed, sizeof printed, "max_wallclock: %s\n", cases[i].printed);
+        LT_CHECK(strstr(lt_buf_cstr(&text), printed));
+        lt_config_free(c);
+    }
+    lt_buf_release(&text);
+}

@@ -49,6 +49,18 @@ static const bad cases[] = {
       "c.yaml:1:16: training.lr: expected a number, found the text \"1e-4\" in quotes" },
     { "training: {lr: .inf}\n", NULL, LT_EUSAGE,
       "c.yaml:1:16: training.lr: expected a number, found \".inf\"" },
+    { "training: {max_wallclock: 1d}\n", NULL, LT_EUSAGE,
+      "c.yaml:1:27: training.max_wallclock: expected seconds or [D-]HH:MM:SS, found \"1d\"" },
+    { "training: {max_wallclock: '30:00'}\n", NULL, LT_EUSAGE,
+      "c.yaml:1:27: training.max_wallclock: expected seconds or [D-]HH:MM:SS, found the text "
+      "\"30:00\" in quotes" },
+    { "training: {max_wallclock: 1-24:00:00}\n", NULL, LT_EUSAGE,
+      "c.yaml:1:27: training.max_wallclock: expected seconds or [D-]HH:MM:SS, found "
+      "\"1-24:00:00\"" },
+    { "training: {max_wallclock: 1:60:00}\n", NULL, LT_EUSAGE,
+      "c.yaml:1:27: training.max_wallclock: expected seconds or [D-]HH:MM:SS, found \"1:60:00\"" },
+    { "training: {hang_timeout: -1}\n", NULL, LT_EUSAGE,
+      "c.yaml:1:26: training.hang_timeout: expected 0 or more, found -1" },
     { "training: {lr: -1}\n", NULL, LT_EUSAGE,
       "c.yaml:1:16: training.lr: expected 0 to 1000, found -1" },
     { "training: {deterministic: yes}\n", NULL, LT_EUSAGE,

@@ -1,0 +1,116 @@
+/* test_watch_hub.c - who is let in: members with the key; strangers, noise and second comers are not. */
+#include "lt_test.h"
+#include "base/clock.h"
+#include "comm/watch_hub.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { WORLD = 2 };
+
+typedef struct hub_thread {
+    lt_watch_hub *hub;
+    uint64_t key;
+    lt_buf address;
+    pthread_t thread;
+    _Atomic bool stop;
+} hub_thread;
+
+static void *work(void *arg)
+{
+    hub_thread *t = arg;
+
+    while (!t->stop) {
+        lt_watch_hub_work(t->hub, lt_now());
+        usleep(1000);
+    }
+    return NULL;
+}
+
+static lt_err start(hub_thread *t)
+{
+    int fd = -1;
+    lt_err err;
+
+    *t = (hub_thread){ 0 };
+    LT_TRY(err = lt_watch_listen(&fd, &t->key, &t->address));
+    LT_TRY(err = lt_watch_hub_open(&t->hub, fd, t->key, WORLD, lt_now()));
+    LT_BUG_ON(pthread_create(&t->thread, NULL, work, t) != 0);
+fail:
+    return err;
+}
+
+static void end(hub_thread *t)
+{
+    t->stop = true;
+    pthread_join(t->thread, NULL);
+    lt_watch_hub_close(t->hub);
+    lt_buf_release(&t->address);
+}
+
+static lt_err connect_as(const hub_thread *t, int rank, int *fd)
+{
+    lt_watch_message hello = lt_watch_message_make(LT_WATCH_HELLO, 0, rank), welcome;
+
+    return lt_watch_connect(fd, t->address.data, &hello, &welcome);
+}
+
+LT_TEST(watch_hub_welcomes_a_member_once)
+{
+    hub_thread t;
+    int first = -1, second = -1;
+
+    LT_CHECK_OK(start(&t));
+    LT_CHECK_OK(connect_as(&t, 1, &first));
+    LT_CHECK_FAILS(connect_as(&t, 1, &second), LT_EFAULT, "rank 1 cannot reach the supervisor of");
+    LT_CHECK_FAILS(connect_as(&t, WORLD, &second), LT_EFAULT, "the hosts of a job need TCP");
+    close(first);
+    end(&t);
+}
+
+LT_TEST(watch_hub_refuses_a_wrong_key_and_noise)
+{
+    lt_watch_message forged, welcome;
+    char noise[2 * sizeof forged];
+    hub_thread t;
+    int fd = -1;
+    char digit;
+
+    LT_CHECK_OK(start(&t));
+    digit = t.address.data[0];
+    t.address.data[0] = t.address.data[0] == '0' ? '1' : '0';
+    LT_CHECK_FAILS(connect_as(&t, 1, &fd), LT_EFAULT, "cannot reach");
+    t.address.data[0] = digit;
+
+    /* a member that turns to noise: both its line and its rank are lost, the hub goes on */
+    LT_CHECK_OK(connect_as(&t, 1, &fd));
+    memset(noise, 0x5a, sizeof noise);
+    LT_CHECK(send(fd, noise, sizeof noise, MSG_NOSIGNAL) == (ssize_t)sizeof noise);
+    while (recv(fd, &welcome, sizeof welcome, 0) > 0) { /* beats that were under way */
+    }
+    close(fd);
+    LT_CHECK_OK(connect_as(&t, 0, &fd));
+    /* a member that speaks for another rank */
+    forged = lt_watch_message_make(LT_WATCH_LEFT, t.key, 1);
+    LT_CHECK(send(fd, &forged, sizeof forged, MSG_NOSIGNAL) == (ssize_t)sizeof forged);
+    while (recv(fd, &welcome, sizeof welcome, 0) > 0) {
+    }
+    close(fd);
+    end(&t);
+}
+
+LT_TEST(watch_connect_wants_an_address_of_a_hub)
+{
+    lt_watch_message hello = lt_watch_message_make(LT_WATCH_HELLO, 0, 0), welcome;
+    int fd = -1;
+
+    LT_CHECK_FAILS(lt_watch_connect(&fd, "nonsense", &hello, &welcome), LT_EFAULT,
+                   "\"nonsense\" is no address of a hub");
+    LT_CHECK_FAILS(lt_watch_connect(&fd, "00@127.0.0.1:1", &hello, &welcome), LT_EFAULT,
+                   "rank 0 cannot reach the supervisor of rank 0 at 127.0.0.1, port 1: Connection "
+                   "refused");
+    LT_CHECK_FAILS(lt_watch_connect(&fd, "00@node7,:65536", &hello, &welcome), LT_EFAULT,
+                   "at node7,, port 65536");
+}
