@@ -48,8 +48,10 @@ static void access_grads_done(lt_unit_access *a, int unit)
 {
     lt_engine *e = engine_of(a);
 
-    if (unit == e->table->n_units - 1)
+    if (unit == e->table->n_units - 1) {
         e->forward_done = lt_now();
+        lt_watch_phase(e->options.watch, e->at_step, LT_PHASE_BACKWARD);
+    }
     lt_zero_grads_done(e->store, unit, e->first_micro, e->last_micro);
 }
 

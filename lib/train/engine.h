@@ -6,6 +6,7 @@
 #ifndef LT_TRAIN_ENGINE_H
 #define LT_TRAIN_ENGINE_H
 
+#include "comm/watch.h"
 #include "model/model.h"
 #include "optim/adamw.h"
 #include "zero/store.h"
@@ -21,6 +22,7 @@ typedef struct lt_engine_options {
     double loss_scale;     /* to begin with; 0 means 1 */
     lt_zero_settings zero; /* rank, world, types and `training` are filled in here */
     lt_group *group;       /* borrowed; NULL: this process alone */
+    lt_watch *watch;       /* hears where a step is; may be NULL */
     int world;             /* lt_engine_plan: ranks to plan for; 0: as many as the group */
     bool training;         /* false: parameters only */
     bool debug_comm;       /* ranks compare each collective before it runs */
@@ -69,6 +71,8 @@ typedef struct lt_engine_result {
 enum { LT_STEPS_AHEAD = 2 };
 LT_MUST_USE lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro,
                                      int64_t n_tokens, double lr, uint32_t word);
+/* Steps done before the next lt_engine_enqueue, for the watch. */
+void lt_engine_at_step(lt_engine *e, uint64_t step);
 int lt_engine_outstanding(const lt_engine *e);
 /* The result of the oldest outstanding step; waits for it. */
 LT_MUST_USE lt_err lt_engine_result_next(lt_engine *e, lt_engine_result *result);

@@ -64,6 +64,7 @@ struct lt_engine {
 
     step_slot steps[LT_STEPS_AHEAD];
     uint64_t n_enqueued, n_fetched;
+    uint64_t at_step;     /* steps done, for the watch */
     lt_step_state *state; /* device */
     lt_engine_bytes bytes;
     unit_sequence sequences[LT_N_USES];

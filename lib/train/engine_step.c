@@ -33,6 +33,7 @@ static lt_err run_micro(lt_engine *e, const lt_engine_batch *b, bool first, bool
     lt_err err;
 
     LT_TRY(err = lt_engine_load_batch(e, b, n, &batch));
+    lt_watch_phase(e->options.watch, e->at_step, LT_PHASE_FORWARD);
     e->first_micro = first;
     e->last_micro = last;
     lt_engine_pass_begin(e, LT_USE_TRAIN);
@@ -101,8 +102,10 @@ lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro
         slot->backward_ms += (lt_now() - e->forward_done) * 1e3;
     }
     start = lt_now();
+    lt_watch_phase(e->options.watch, e->at_step, LT_PHASE_REDUCE);
     lt_zero_grads_finish(e->store);
     gather_sums(e, slot, word);
+    lt_watch_phase(e->options.watch, e->at_step, LT_PHASE_UPDATE);
     update(e);
     lt_engine_copy(e, slot->end, e->state, sizeof *e->state);
     lt_engine_copy(e, slot->rows, e->sums,
@@ -113,6 +116,11 @@ lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro
     err = lt_zero_check(e->store);
 fail:
     return err;
+}
+
+void lt_engine_at_step(lt_engine *e, uint64_t step)
+{
+    e->at_step = step;
 }
 
 int lt_engine_outstanding(const lt_engine *e)

@@ -7,34 +7,12 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "comm/stop_signal.h"
 #include "monitor/sysinfo.h"
 #include "train/resume.h"
 #include "train/weights.h"
 
-#include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-/* ---- signals: the handler only sets a flag; the loop looks at it between steps */
-
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int number)
-{
-    if (stop_signal)
-        _exit(128 + number);
-    stop_signal = number;
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = { .sa_handler = on_signal };
-
-    stop_signal = 0;
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
-}
 
 /* ---- opening */
 
@@ -159,6 +137,8 @@ static lt_err open_run(lt_run *r)
     r->opened_at = lt_now();
     LT_TRY(err = lt_ranks_agree(r->group, open_own(r)));
     LT_TRY(err = take_directory(r));
+    lt_watch_phase(r->watch, 0, LT_PHASE_LOAD);
+    r->setup.engine.watch = r->watch;
     LT_TRY(err = lt_engine_open(&r->engine, &r->setup.engine));
     LT_TRY(err = load_weights(r));
     LT_TRY(err = lt_ranks_agree(r->group, open_rest(r)));
@@ -186,7 +166,6 @@ static lt_err close_run(lt_run *r, lt_err err)
     lt_ckpt_unlock(r->lock);
     lt_setup_release(&r->setup);
     free(r->micro);
-    lt_ranks_last_word(r->group, err);
     return err == LT_OK ? LT_OK : lt_err_give(&first);
 }
 
@@ -199,7 +178,7 @@ static uint32_t word_of(const lt_run *r)
     double minutes = r->config->checkpoint.every_minutes;
     uint32_t word = 0;
 
-    if (stop_signal || (limit > 0 && now - r->opened_at + 2 * r->step_s >= limit))
+    if (lt_stop_signal() || (limit > 0 && now - r->opened_at + 2 * r->step_s >= limit))
         word |= LT_WORD_STOP;
     if (r->group->rank == 0 && minutes > 0 && now - r->saved_at >= minutes * 60)
         word |= LT_WORD_SAVE;
@@ -262,13 +241,18 @@ static lt_err pause_after_step(lt_run *r)
 
     LT_TRY(err = catch_up(r, 1));
     LT_TRY(err = lt_run_result(r, &m));
-    if (evaluation_due(r))
+    if (evaluation_due(r)) {
+        lt_watch_phase(r->watch, r->state.step, LT_PHASE_EVALUATE);
         LT_TRY(err = lt_run_evaluate(r, &m));
+    }
     LT_TRY(err = log_step(r, &m));
-    if (lt_run_due(r->state.step, r->config->training.sample_every_steps))
+    if (lt_run_due(r->state.step, r->config->training.sample_every_steps)) {
+        lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAMPLE);
         LT_TRY(err = lt_run_show_samples(r));
+    }
     if (save_due(r) && !r->stop) {
         r->save = false;
+        lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAVE);
         LT_TRY(err = lt_run_saved(r, lt_run_save(r)));
     }
     r->result_at = lt_now(); /* the pause is no part of the next step */
@@ -281,6 +265,7 @@ static lt_err save_last(lt_run *r)
 {
     lt_err err;
 
+    lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAVE);
     LT_TRY(err = lt_run_saved(r, lt_saver_finish(r->saver)));
     if (r->saved_step != r->state.step)
         LT_TRY(err = lt_run_save(r));
@@ -293,7 +278,7 @@ static lt_err steps(lt_run *r)
 {
     lt_err err = LT_OK;
 
-    catch_signals();
+    lt_stop_catch();
     if (r->state.step >= r->setup.total_steps)
         lt_log_info("step %llu of %llu: nothing left to train", (unsigned long long)r->state.step,
                     (unsigned long long)r->setup.total_steps);
@@ -308,11 +293,11 @@ static lt_err steps(lt_run *r)
     lt_log_progress_end();
     LT_TRY(err = save_last(r));
     if (r->stop && r->state.step < r->setup.total_steps)
-        return stop_signal
+        return lt_stop_signal()
                    ? lt_fail(LT_ERESTART,
                              "stopped by signal %d after step %llu; run the same command "
                              "to go on",
-                             (int)stop_signal, (unsigned long long)r->state.step)
+                             lt_stop_signal(), (unsigned long long)r->state.step)
                    : lt_fail(LT_ERESTART, "stopped after step %llu; run the same command to go on",
                              (unsigned long long)r->state.step);
     if (r->state.step > 0 && r->log && lt_path_exists(r->config->logging.dir))
@@ -321,12 +306,11 @@ fail:
     return err;
 }
 
-lt_err lt_train(lt_config *config, lt_group *group)
+lt_err lt_train(lt_config *config, lt_group *group, lt_watch *watch)
 {
-    lt_run r = { .config = config, .group = group };
+    lt_run r = { .config = config, .group = group, .watch = watch };
     lt_err err;
 
-    lt_ranks_talk(group, "lt-train");
     LT_TRY(err = open_run(&r));
     LT_TRY(err = steps(&r));
 fail:

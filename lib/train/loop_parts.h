@@ -22,6 +22,7 @@ typedef struct lt_run {
     lt_setup setup;
     lt_config *config;
     lt_group *group;
+    lt_watch *watch;
     lt_engine *engine;
     lt_batcher *batches;
     lt_saver *saver;

@@ -47,6 +47,8 @@ lt_err lt_run_enqueue(lt_run *r, uint32_t word)
     int64_t n_tokens;
     lt_err err;
 
+    lt_watch_phase(r->watch, r->state.step, LT_PHASE_DATA);
+    lt_engine_at_step(r->engine, r->state.step);
     LT_TRY(err = lt_batcher_next(r->batches, &b));
     LT_BUG_ON(!b);
     m = &r->waiting[r->state.step % LT_STEPS_AHEAD];

@@ -26,10 +26,13 @@ lt_err lt_ranks_agree(lt_group *g, lt_err mine)
     return err;
 }
 
-void lt_ranks_last_word(const lt_group *g, lt_err err)
+bool lt_ranks_last_word(const lt_group *g, lt_err err)
 {
-    if (g->rank > 0 && ((err != LT_OK && failed_together) || err == LT_ERESTART))
+    bool together = err == LT_OK || err == LT_ERESTART || failed_together || g->world == 1;
+
+    if (together && g->rank > 0)
         lt_log_init(name, LT_LOG_QUIET);
+    return together;
 }
 
 lt_err lt_ranks_sum(lt_group *g, double *values, int n)

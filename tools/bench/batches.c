@@ -94,7 +94,7 @@ static lt_err write_batches(const batches_args *a, lt_config *config)
     uint64_t steps;
     lt_err err;
 
-    LT_TRY(err = lt_setup_open(&s, config, true));
+    LT_TRY(err = lt_setup_open(&s, config, NULL, true));
     steps = a->steps ? (uint64_t)a->steps : s.total_steps;
     if (steps > s.total_steps) {
         err = lt_fail(LT_EUSAGE, "--steps: expected at most the run's %llu, found %llu",

@@ -484,7 +484,7 @@ lt_err bench_golden(int argc, char **argv)
                              lt_fail(LT_EMISMATCH, "golden: %zu values over their bound", over));
 fail:
     if (args.group)
-        lt_ranks_last_word(args.group, err);
+        (void)lt_ranks_last_word(args.group, err);
     lt_group_close(args.group);
     lt_opt_list_release(&folders);
     return err;

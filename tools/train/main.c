@@ -4,7 +4,7 @@
 #include "base/options.h"
 #include "config/config.h"
 #include "generate_cli.h"
-#include "train/loop.h"
+#include "train/launch.h"
 #include "train/report.h"
 
 #include <stdlib.h>
@@ -71,19 +71,7 @@ static int split_overrides(int argc, char **argv, const char **overrides)
     return n;
 }
 
-static lt_err train(lt_config *config)
-{
-    lt_group *group = NULL;
-    lt_err err;
-
-    LT_TRY(err = lt_group_open(&group));
-    err = lt_train(config, group);
-fail:
-    lt_group_close(group);
-    return err;
-}
-
-static lt_err act(const train_args *a, lt_config *config)
+static lt_err act(const train_args *a, lt_config *config, lt_watch *watch)
 {
     lt_plan_request plan = { a->device && strcmp(a->device, "auto") != 0 ? a->device : "cpu",
                              a->ranks, a->gpu_memory, a->json };
@@ -98,10 +86,10 @@ static lt_err act(const train_args *a, lt_config *config)
         return lt_report_dry_run(config, stdout);
     if (a->explain_step)
         return lt_report_explain(config, a->explain_step, stdout);
-    return a->print_config ? LT_OK : train(config);
+    return a->print_config ? LT_OK : lt_launch_train(config, watch);
 }
 
-static lt_err run(int argc, char **argv)
+static lt_err run(int argc, char **argv, lt_watch *watch)
 {
     train_args a = { .ranks = 1 };
     lt_opt_list rest = { 0 };
@@ -134,7 +122,7 @@ static lt_err run(int argc, char **argv)
     if (a.device)
         overrides[n++] = device = lt_asprintf("--device=%s", a.device);
     LT_TRY(err = lt_config_load(&config, rest.items[0], n, overrides));
-    LT_TRY(err = act(&a, config));
+    LT_TRY(err = act(&a, config, watch));
 fail:
     lt_config_free(config);
     lt_opt_list_release(&rest);
@@ -146,8 +134,13 @@ fail:
 
 int main(int argc, char **argv)
 {
+    lt_watch *watch = NULL;
+    int status = 0;
+
     lt_log_init("lt-train", LT_LOG_INFO);
     if (argc > 1 && strcmp(argv[1], "generate") == 0)
         return lt_log_exit(generate_main(argc - 1, argv + 1));
-    return lt_log_exit(run(argc, argv));
+    if (!lt_launch_begin(&watch, &status))
+        return status;
+    return lt_log_exit(run(argc, argv, watch));
 }

@@ -1,0 +1,65 @@
+/* train/launch.c - from a process to a rank and back. */
+#include "train/launch.h"
+
+#include "base/log.h"
+#include "train/loop.h"
+#include "train/ranks.h"
+
+#include <stdio.h>
+
+bool lt_launch_begin(lt_watch **watch, int *status)
+{
+    int rank = 0, world = 1;
+
+    *watch = NULL;
+    *status = 0;
+    if (lt_group_peek(&rank, &world) == LT_LAUNCH_NONE || world == 1)
+        return true;
+    if (lt_supervise_start(watch, rank, status) != LT_OK) {
+        *status = lt_log_exit(LT_EIO);
+        return false;
+    }
+    return *watch != NULL;
+}
+
+/* The address of the hub goes round, then every supervisor joins it. */
+static lt_err join_watch(lt_watch *w, lt_group *g, double hang_timeout)
+{
+    lt_watch_rank me = { .rank = g->rank, .world = g->world, .local_rank = g->local_rank };
+    lt_buf address = { 0 };
+    lt_err err = LT_OK;
+
+    if (!w)
+        return LT_OK;
+    snprintf(me.host, sizeof me.host, "%s", g->host);
+    if (g->rank == 0)
+        err = lt_watch_open_hub(w, g->world, &address);
+    LT_TRY(err = lt_ranks_agree(g, err));
+    LT_TRY(err = lt_group_broadcast(g, &address, 0));
+    err = lt_ranks_agree(g, lt_watch_join(w, &me, lt_buf_cstr(&address), hang_timeout));
+fail:
+    lt_buf_release(&address);
+    return err;
+}
+
+lt_err lt_launch_train(lt_config *config, lt_watch *watch)
+{
+    lt_group *group = NULL;
+    lt_err_record why = { LT_OK, "" };
+    lt_err err;
+
+    LT_TRY(err = lt_group_open(&group));
+    lt_ranks_talk(group, "lt-train");
+    LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));
+    err = lt_train(config, group, watch);
+fail:
+    lt_err_take(&why);
+    if (group && !lt_ranks_last_word(group, err)) {
+        lt_group_abandon(group); /* alone: the others do not know, and end with this process */
+    } else if (watch) {
+        lt_watch_leave(watch);
+    }
+    lt_group_close(group);
+    lt_watch_close(watch);
+    return err == LT_OK ? LT_OK : lt_err_give(&why);
+}
