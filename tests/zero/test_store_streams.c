@@ -10,6 +10,19 @@ typedef struct stream_case {
     uint64_t seed;
 } stream_case;
 
+/* An evaluation that was announced the wrong way round, and a pass that is announced and not made:
+ * what was gathered ahead is given up, or is still arriving when the update begins. */
+static void mislead(fake_store *f)
+{
+    static const int backwards[] = { 5, 4, 3, 2, 1 };
+    int n;
+
+    lt_zero_pass_begin(f->z, backwards, 5);
+    fake_evaluate(f);
+    n = fake_sequence(f->model, true, f->sequence);
+    lt_zero_pass_begin(f->z, f->sequence, n);
+}
+
 static void train(thread_rank *me, void *arg)
 {
     const stream_case *c = arg;
@@ -22,6 +35,7 @@ static void train(thread_rank *me, void *arg)
         for (int micro = 0; micro < f.model->n_micro; micro++)
             fake_micro_step(&f, micro);
         lt_zero_grads_finish(f.z);
+        mislead(&f);
         fake_update(&f, false);
         if (step == 1)
             fake_evaluate(&f);
@@ -51,7 +65,7 @@ static fake_run run_of(const fake_model *m, int stage, int kind)
                                 .optimizer = offload,
                                 .param = stage == 3 ? offload : (lt_zero_offload){ 0 },
                                 .tile = 128,
-                                .persistence_threshold = stage == 3 ? 12 : 0,
+                                .persistence_threshold = kind == 1 ? 12 : 0,
                                 .model_persistence_threshold = 1000,
                                 .prefetch = kind * 300,
                                 .max_live = 1 << 20 } };
@@ -64,7 +78,7 @@ LT_TEST(store_orders_its_streams_itself)
 
     lazy_init();
     for (int seed = 0; seed < N_SEEDS; seed++)
-        for (int stage = 1; stage <= 3; stage++) {
+        for (int stage = 0; stage <= 3; stage++) {
             int world = 1 + (seed + stage) % 3, kind = seed / 3 % 3;
             stream_case c = { run_of(m, stage, kind), (uint64_t)seed };
             const char *failure = thread_ranks_run(world, train, &c);
