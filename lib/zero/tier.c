@@ -287,13 +287,10 @@ void lt_tier_store(lt_tier *t, int slot)
 
 void lt_tier_drop(lt_tier *t, int slot)
 {
-    const lt_backend *b = t->dev->backend;
     lt_tier_slot *s = slot_of(t, slot, true);
 
-    /* `left` has to stand for the arrival as well, and with it for the store before. */
-    if (!s->waited)
-        b->stream_wait(t->dev, LT_STREAM_COMPUTE, s->arrived);
-    b->event_record(t->dev, s->left, LT_STREAM_COMPUTE);
+    if (s->waited) /* else compute has not seen it, and COPY_IN is in order with itself */
+        t->dev->backend->event_record(t->dev, s->left, LT_STREAM_COMPUTE);
     s->held = false;
 }
 

@@ -7,17 +7,10 @@
  *     wait(slot)            LT_STREAM_COMPUTE waits until the record is there; its device address
  *     store(slot)           slot -> its record, on LT_STREAM_COPY_OUT, after what compute enqueued
  *     drop(slot)            instead of store: the slot is free again, the record as it was
- * so record i + 1 arrives and record i - 1 leaves while record i is computed on.  A fetch sees what
- * was stored before it, from whichever slot.  Two slots may hold one record as long as neither
- * stores it.
- *
- * With a file, one thread reads and one writes; each record has its CRC-32C, checked when it is read.
- * The file is preallocated, has no name from its opening on (so a kill leaves nothing behind) and is
- * no part of any checkpoint.  Reading, computing and writing overlap with three slots or more.
- *
- * All calls come from the thread that owns the device.  The first failure stays for good: records
- * are neither read nor written after it, slots keep safe addresses with anything in them, so a loop
- * need not look before it ends. */
+ * so record i + 1 arrives and record i - 1 leaves while record i is computed on.  With a file, one
+ * thread reads and one writes; each record has its CRC-32C, checked when it is read; three slots or
+ * more let all of it overlap.  The file is preallocated, loses its name as soon as it is open (a kill
+ * leaves nothing behind), and is no part of any checkpoint. */
 #ifndef LT_ZERO_TIER_H
 #define LT_ZERO_TIER_H
 
@@ -49,10 +42,14 @@ lt_tier_bytes lt_tier_plan(const lt_tier_options *o);
 LT_MUST_USE lt_err lt_tier_open(lt_tier **out, lt_dev *dev, const lt_tier_options *o);
 void lt_tier_close(lt_tier *t); /* NULL is fine */
 
-/* Slots are used in any order; a slot holds one record from fetch to store or drop.  A store comes
- * after a wait; waiting twice is fine, and the address of a slot never changes.  HOST: the host never
- * waits.  FILE: wait blocks until the record is read, and any call may until the copy of the store
- * before it has left the device. */
+/* All calls come from the thread that owns the device.  Slots are used in any order; a slot holds one
+ * record from fetch to store or drop, and its address never changes.  A fetch sees what was stored
+ * before it, from whichever slot; two slots may hold one record as long as neither stores it.  A store
+ * comes after a wait; waiting twice is fine.  HOST: the host never waits.  FILE: wait blocks until the
+ * record is read, and any call may until the copy of the store before it has left the device.
+ *
+ * The first failure stays for good: a file is neither read nor written after it, slots keep their
+ * addresses with anything in them, so a loop need not look before it ends. */
 void lt_tier_fetch(lt_tier *t, int record, int slot);
 void *lt_tier_wait(lt_tier *t, int slot);
 void lt_tier_store(lt_tier *t, int slot);

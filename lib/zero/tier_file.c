@@ -11,21 +11,16 @@
  *
  * A slot is given to a thread at most once at a time: `reading` and `writing` say so, under the lock.
  * The reader holds back while its slot's staging, or its record, is still being written; the writer
- * waits for nobody.  CRCs are of the records without their padding. */
+ * waits for nobody. */
 #include "zero/tier_parts.h"
 
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "zero/record_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 typedef struct file_slot {
     char *staging; /* a record, LT_TIER_BLOCK aligned */
@@ -41,14 +36,12 @@ typedef struct job_queue {
 
 typedef struct file_tier {
     lt_tier base;
-    char *path; /* the name it had, for messages */
-    int fd;
-    void *memory;     /* plan.host bytes: all staging, then the desk */
-    file_slot *slots; /* [n_slots] */
-    uint32_t *crc;    /* [n_records] written by whoever writes the record */
-    int pending;      /* the slot whose store has not been given to the writer; -1: none */
-    char *desk;       /* the record whose parts are read and written */
-    int desk_record;  /* -1: none */
+    lt_record_file file; /* a record is read and written by one thread at a time */
+    void *memory;        /* plan.host bytes: all staging, then the desk */
+    file_slot *slots;    /* [n_slots] */
+    int pending;         /* the slot whose store has not been given to the writer; -1: none */
+    char *desk;          /* the record whose parts are read and written */
+    int desk_record;     /* -1: none */
     bool desk_dirty;
     pthread_t reader, writer;
     bool reader_runs, writer_runs;
@@ -60,134 +53,6 @@ typedef struct file_tier {
 static file_tier *file_of(lt_tier *t)
 {
     return (file_tier *)t;
-}
-
-/* ---- the file */
-
-static uint64_t padded_bytes(const file_tier *f, int record)
-{
-    size_t bytes = f->base.bytes[record];
-
-    return LT_ALIGN_UP(bytes ? bytes : 1, (uint64_t)LT_TIER_BLOCK);
-}
-
-static lt_err write_at(file_tier *f, uint64_t offset, const char *data, uint64_t n)
-{
-    while (n > 0) {
-        ssize_t k = pwrite(f->fd, data, n, (off_t)offset);
-
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0)
-            return lt_fail(LT_EIO, "%s: write of %llu bytes at offset %llu: %s", f->path,
-                           (unsigned long long)n, (unsigned long long)offset, strerror(errno));
-        data += k;
-        offset += (uint64_t)k;
-        n -= (uint64_t)k;
-    }
-    return LT_OK;
-}
-
-static lt_err write_record(file_tier *f, int record, const char *src)
-{
-    f->crc[record] = lt_crc32c(0, src, f->base.bytes[record]);
-    return write_at(f, f->base.offset[record], src, padded_bytes(f, record));
-}
-
-static lt_err read_record(file_tier *f, int record, char *dst)
-{
-    uint64_t offset = f->base.offset[record], n = padded_bytes(f, record), got = 0;
-    uint32_t crc;
-
-    while (got < n) {
-        ssize_t k = pread(f->fd, dst + got, n - got, (off_t)(offset + got));
-
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0)
-            return lt_fail(LT_EIO, "%s: record %d: read of %llu bytes at offset %llu: %s", f->path,
-                           record, (unsigned long long)(n - got),
-                           (unsigned long long)(offset + got), strerror(errno));
-        if (k == 0)
-            return lt_fail(LT_EFORMAT,
-                           "%s: record %d at offset %llu: truncated: expected %llu bytes, found "
-                           "%llu",
-                           f->path, record, (unsigned long long)offset, (unsigned long long)n,
-                           (unsigned long long)got);
-        got += (uint64_t)k;
-    }
-    crc = lt_crc32c(0, dst, f->base.bytes[record]);
-    if (crc != f->crc[record])
-        return lt_fail(LT_EFORMAT,
-                       "%s: record %d at offset %llu is damaged: expected CRC-32C %08x, found %08x",
-                       f->path, record, (unsigned long long)offset, f->crc[record], crc);
-    return LT_OK;
-}
-
-static lt_err create(file_tier *f)
-{
-    enum { FLAGS = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC };
-
-    f->fd = open(f->path, FLAGS, 0600);
-    if (f->fd < 0 &&
-        errno == EEXIST) { /* left by a kill right here, of a process with our number */
-        unlink(f->path);
-        f->fd = open(f->path, FLAGS, 0600);
-    }
-    if (f->fd < 0)
-        return lt_fail(errno == ENOENT ? LT_ENOENT : LT_EIO, "%s: cannot create: %s", f->path,
-                       strerror(errno));
-    if (unlink(f->path) != 0)
-        return lt_fail(LT_EIO, "%s: cannot remove: %s", f->path, strerror(errno));
-    return LT_OK;
-}
-
-/* A file system that cannot reserve is given the zeros, a staging at a time. */
-static lt_err write_zeros(file_tier *f, uint64_t bytes)
-{
-    uint64_t step = (uint64_t)(f->desk - f->slots[0].staging);
-    lt_err err;
-
-    for (uint64_t at = 0; at < bytes; at += step)
-        LT_TRY(err = write_at(f, at, f->slots[0].staging, bytes - at < step ? bytes - at : step));
-    return LT_OK;
-fail:
-    return err;
-}
-
-static lt_err reserve(file_tier *f, uint64_t bytes)
-{
-    struct statvfs fs;
-    uint64_t there = 0;
-    lt_err err = LT_EIO;
-    int rc;
-
-    if (fstatvfs(f->fd, &fs) == 0)
-        there = (uint64_t)fs.f_bavail * fs.f_frsize;
-    do
-        rc = fallocate(f->fd, 0, 0, (off_t)bytes);
-    while (rc != 0 && errno == EINTR);
-    if (rc != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-        lt_fail(LT_EIO, "%s: cannot reserve: %s", f->path, strerror(errno));
-    else
-        err = rc == 0 ? LT_OK : write_zeros(f, bytes);
-    if (err == LT_OK)
-        return LT_OK;
-    return lt_fail(LT_EIO, "%s (%llu bytes wanted, %llu free)", lt_err_text(),
-                   (unsigned long long)bytes, (unsigned long long)there);
-}
-
-/* O_DIRECT where the file system takes it, at LT_TIER_BLOCK: records are not worth caching. */
-static bool use_direct_io(file_tier *f)
-{
-    int flags = fcntl(f->fd, F_GETFL);
-
-    if (flags < 0 || fcntl(f->fd, F_SETFL, flags | O_DIRECT) != 0)
-        return false;
-    if (pread(f->fd, f->desk, LT_TIER_BLOCK, 0) == LT_TIER_BLOCK)
-        return true;
-    fcntl(f->fd, F_SETFL, flags);
-    return false;
 }
 
 /* ---- the threads */
@@ -226,7 +91,7 @@ static void *reader_main(void *arg)
             pthread_cond_wait(&f->changed, lock);
         if (!f->stop && f->base.fault.code == LT_OK) {
             pthread_mutex_unlock(lock);
-            if (read_record(f, s->read_record, s->staging) != LT_OK)
+            if (lt_record_file_read(&f->file, s->read_record, s->staging) != LT_OK)
                 lt_tier_note(&f->base);
             pthread_mutex_lock(lock);
         }
@@ -247,7 +112,7 @@ static void *writer_main(void *arg)
     while ((s = take(f, &f->writes))) {
         if (f->base.fault.code == LT_OK) {
             pthread_mutex_unlock(lock);
-            if (write_record(f, s->write_record, s->staging) != LT_OK)
+            if (lt_record_file_write(&f->file, s->write_record, s->staging) != LT_OK)
                 lt_tier_note(&f->base);
             pthread_mutex_lock(lock);
         }
@@ -273,7 +138,7 @@ static lt_err start_threads(file_tier *f)
     f->writer_runs = rc == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0)
-        return lt_fail(LT_EIO, "%s: cannot start a thread: %s", f->path, strerror(rc));
+        return lt_fail(LT_EIO, "%s: cannot start a thread: %s", f->file.path, strerror(rc));
     return LT_OK;
 }
 
@@ -289,43 +154,22 @@ static void lay_out_memory(file_tier *f)
     f->desk = p;
 }
 
-/* The file holds zeros; their CRC is worked out once a size. */
-static void set_zero_crcs(file_tier *f)
-{
-    const size_t *bytes = f->base.bytes;
-
-    for (int i = 0; i < f->base.n_records; i++) {
-        int same = 0;
-
-        while (bytes[same] != bytes[i])
-            same++;
-        f->crc[i] = same < i ? f->crc[same] : lt_crc32c(0, f->desk, bytes[i]);
-    }
-}
-
 static lt_err file_open(lt_tier *t, const lt_tier_options *o)
 {
     file_tier *f = file_of(t);
-    bool direct;
     lt_err err;
 
-    f->fd = -1;
     f->pending = f->desk_record = -1;
     pthread_cond_init(&f->changed, NULL);
     f->slots = lt_new_array0((size_t)t->n_slots, sizeof *f->slots);
     f->reads.slots = lt_new_array0((size_t)t->n_slots, sizeof *f->reads.slots);
     f->writes.slots = lt_new_array0((size_t)t->n_slots, sizeof *f->writes.slots);
-    f->crc = lt_new_array0((size_t)t->n_records, sizeof *f->crc);
-    f->path = lt_asprintf("%s/lt-%s.%ld", o->path, o->label, (long)getpid());
     LT_TRY(err = lt_tier_memory_take(t, t->plan.host, &f->memory));
     lay_out_memory(f);
-    LT_TRY(err = create(f));
-    LT_TRY(err = reserve(f, t->plan.file));
-    direct = use_direct_io(f);
-    set_zero_crcs(f);
+    LT_TRY(err = lt_record_file_open(&f->file, t, o->path, f->desk));
     LT_TRY(err = start_threads(f));
     lt_log_debug("offload %s: %llu bytes in %s, %s", t->label, (unsigned long long)t->plan.file,
-                 o->path, direct ? "direct" : "through the page cache");
+                 o->path, f->file.direct ? "direct" : "through the page cache");
     return LT_OK;
 fail:
     return err;
@@ -335,8 +179,6 @@ static void file_close(lt_tier *t)
 {
     file_tier *f = file_of(t);
 
-    if (!f->path) /* it was not opened */
-        return;
     pthread_mutex_lock(&t->lock);
     f->stop = true;
     pthread_cond_broadcast(&f->changed);
@@ -345,15 +187,12 @@ static void file_close(lt_tier *t)
         pthread_join(f->reader, NULL);
     if (f->writer_runs)
         pthread_join(f->writer, NULL);
-    if (f->fd >= 0)
-        close(f->fd);
+    lt_record_file_close(&f->file);
     lt_tier_memory_give(t, t->plan.host, f->memory);
     pthread_cond_destroy(&f->changed);
-    free(f->crc);
     free(f->writes.slots);
     free(f->reads.slots);
     free(f->slots);
-    free(f->path);
 }
 
 /* ---- records */
@@ -382,7 +221,7 @@ static lt_err clear_desk(file_tier *f)
     if (!f->desk_dirty || lt_tier_failed(&f->base))
         return LT_OK;
     f->desk_dirty = false;
-    return write_record(f, f->desk_record, f->desk);
+    return lt_record_file_write(&f->file, f->desk_record, f->desk);
 }
 
 static bool is_read(file_tier *f, int slot)
@@ -476,7 +315,7 @@ static lt_err take_to_desk(file_tier *f, int record, bool whole)
     LT_TRY(err = clear_desk(f));
     f->desk_record = -1;
     if (!whole)
-        LT_TRY(err = read_record(f, record, f->desk));
+        LT_TRY(err = lt_record_file_read(&f->file, record, f->desk));
     f->desk_record = record;
     return LT_OK;
 fail:

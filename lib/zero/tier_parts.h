@@ -1,4 +1,4 @@
-/* zero/tier_parts.h - the inside of a tier; for tier.c, tier_host.c and tier_file.c.
+/* zero/tier_parts.h - the inside of a tier; for tier*.c and record_file.c.
  *
  * tier.c owns the slots: their device memory, their events and who holds what.  A kind owns the
  * records and embeds lt_tier as its first member. */

@@ -112,12 +112,19 @@ typedef struct walk {
     int n_slots;
     held slots[MAX_SLOTS];
     uint8_t records[N_RECORDS][MOST_BYTES];
+    int last; /* the record that left a slot last */
     uint64_t seed, n_random;
 } walk;
 
 static uint64_t draw(walk *w, uint64_t below)
 {
     return lt_random_u64(w->seed, 0, w->n_random++) % below;
+}
+
+/* Often the one that is still under way. */
+static int draw_record(walk *w)
+{
+    return draw(w, 2) ? w->last : (int)draw(w, N_RECORDS);
 }
 
 /* What the device does with a record: compare, then write over it. */
@@ -167,7 +174,7 @@ static void step_slot(walk *w, int slot)
     held *h = &w->slots[slot];
 
     if (h->record < 0) {
-        h->record = (int)draw(w, N_RECORDS);
+        h->record = draw_record(w);
         memcpy(h->now, w->records[h->record], sizes[h->record]);
         h->waited = h->modified = false;
         lt_tier_fetch(w->tier, h->record, slot);
@@ -180,6 +187,7 @@ static void step_slot(walk *w, int slot)
     } else {
         int record = h->record;
 
+        w->last = record;
         h->record = -1; /* stored only when no other slot has it */
         if (h->waited && !is_held(w, record) && draw(w, 4)) {
             memcpy(w->records[record], h->now, sizes[record]);
@@ -192,7 +200,7 @@ static void step_slot(walk *w, int slot)
 
 static lt_err step_host(walk *w)
 {
-    int record = (int)draw(w, N_RECORDS);
+    int record = draw_record(w);
     size_t from = draw(w, sizes[record] + 1), n = draw(w, sizes[record] - from + 1);
     uint8_t part[MOST_BYTES];
     lt_err err;
