@@ -279,8 +279,6 @@ void lt_tier_store(lt_tier *t, int slot)
     lt_tier_slot *s = slot_of(t, slot, true);
 
     LT_BUG_ON(!s->waited);
-    for (int i = 0; i < t->n_slots; i++) /* it might be half read */
-        LT_BUG_ON(i != slot && t->slots[i].held && t->slots[i].record == s->record);
     t->ops->store(t, slot);
     s->held = false;
 }

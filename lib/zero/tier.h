@@ -44,9 +44,9 @@ void lt_tier_close(lt_tier *t); /* NULL is fine */
 
 /* All calls come from the thread that owns the device.  Slots are used in any order; a slot holds one
  * record from fetch to store or drop, and its address never changes.  A fetch sees what was stored
- * before it, from whichever slot; two slots may hold one record as long as neither stores it.  A store
- * comes after a wait; waiting twice is fine.  HOST: the host never waits.  FILE: wait blocks until the
- * record is read, and any call may until the copy of the store before it has left the device.
+ * before it, from whichever slot, and nothing stored later.  A store comes after a wait; waiting twice
+ * is fine.  HOST: the host never waits.  FILE: wait blocks until the record is read, and any call
+ * may until the copy of the store before it has left the device.
  *
  * The first failure stays for good: a file is neither read nor written after it, slots keep their
  * addresses with anything in them, so a loop need not look before it ends. */

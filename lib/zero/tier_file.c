@@ -280,6 +280,9 @@ static void file_store(lt_tier *t, int slot)
     int record = t->slots[slot].record;
 
     hand_over(f);
+    for (int i = 0; i < t->n_slots; i++) /* fetched into another slot: as it was */
+        if (f->slots[i].read_record == record)
+            wait_for_reader(f, i);
     if (f->desk_record == record)
         f->desk_record = -1;
     lt_tier_copy_out(t, slot, f->slots[slot].staging);

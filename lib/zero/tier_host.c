@@ -61,9 +61,15 @@ static void host_fetch(lt_tier *t, int record, int slot)
     lt_tier_copy_in(t, record, slot, host_view(t, record));
 }
 
+/* After fetches of the record into other slots, which are to see it as it was. */
 static void host_store(lt_tier *t, int slot)
 {
-    lt_tier_copy_out(t, slot, host_view(t, t->slots[slot].record));
+    int record = t->slots[slot].record;
+
+    for (int i = 0; i < t->n_slots; i++)
+        if (i != slot && t->slots[i].record == record)
+            t->dev->backend->stream_wait(t->dev, LT_STREAM_COPY_OUT, t->slots[i].arrived);
+    lt_tier_copy_out(t, slot, host_view(t, record));
     host_of(t)->leaving[slot] = true;
 }
 

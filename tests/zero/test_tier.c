@@ -102,7 +102,7 @@ LT_TEST(tier_plan_counts_what_open_takes)
 
 typedef struct held {
     int record; /* -1: free */
-    bool waited, modified;
+    bool waited;
     uint8_t *data;           /* the slot's address */
     uint8_t now[MOST_BYTES]; /* what the slot has to hold */
 } held;
@@ -154,10 +154,9 @@ static void compute(held *h, int add)
     work k = { h->data, lt_new0(MOST_BYTES), bytes, add };
 
     memcpy(k.expected, h->now, bytes);
-    if (add) /* nothing is touched when it is only looked at: two slots may hold it */
+    if (add)
         for (size_t i = 0; i < bytes; i++)
             h->now[i] = (uint8_t)(h->now[i] * 5 + add);
-    h->modified = h->modified || add;
     async_compute(work_on, &k, sizeof k);
 }
 
@@ -176,7 +175,7 @@ static void step_slot(walk *w, int slot)
     if (h->record < 0) {
         h->record = draw_record(w);
         memcpy(h->now, w->records[h->record], sizes[h->record]);
-        h->waited = h->modified = false;
+        h->waited = false;
         lt_tier_fetch(w->tier, h->record, slot);
     } else if (!h->waited && draw(w, 8)) {
         h->data = lt_tier_wait(w->tier, slot);
@@ -188,8 +187,8 @@ static void step_slot(walk *w, int slot)
         int record = h->record;
 
         w->last = record;
-        h->record = -1; /* stored only when no other slot has it */
-        if (h->waited && !is_held(w, record) && draw(w, 4)) {
+        h->record = -1;
+        if (h->waited && draw(w, 4)) {
             memcpy(w->records[record], h->now, sizes[record]);
             lt_tier_store(w->tier, slot);
         } else {
