@@ -124,6 +124,7 @@ static void fill_slot(lt_zero_store *z, int unit)
     slot->unit = unit;
 }
 
+/* What is still being gathered for nobody reads slices that are about to be written. */
 void lt_zero_forget_gathered(lt_zero_store *z)
 {
     if (!lt_zero_is_alone(z) || z->plan->params_cut)

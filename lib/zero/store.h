@@ -11,8 +11,9 @@
  * host (with the exceptions of overlap: false and of a file tier).  Failures of collectives and
  * tiers come out of lt_zero_check and of the blocking calls.
  *
- * The head's unit is gathered before a pass writes any gradient, and each unit again before its own
- * are written: that is when gradients of the micro-step before are taken out of its slot. */
+ * The head's unit is gathered before a pass writes any gradient, and after it each unit (tied
+ * embeddings too) before its own are written: that is when the gradients of the micro-step before
+ * are taken out of its slot.  In every step the same calls come in the same order on all ranks. */
 #ifndef LT_ZERO_STORE_H
 #define LT_ZERO_STORE_H
 

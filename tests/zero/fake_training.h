@@ -202,26 +202,44 @@ static inline float fake_at(lt_tensor t, int64_t i)
     return x;
 }
 
-/* The unit's parameters are the reference's masters, cast. */
+/* Work of the model: it runs in the order of the compute stream, maybe later. */
+typedef struct fake_work {
+    fake_store *f;
+    lt_tensor t;
+    int step, micro, param, first, last;
+    bool add;
+} fake_work;
+
+static inline void fake_compute(fake_store *f, void (*run)(void *work), fake_work work)
+{
+    work.f = f;
+    work.step = f->step;
+    f->me->dev->backend->host_task(f->me->dev, LT_STREAM_COMPUTE, run, &work, sizeof work);
+}
+
+/* A parameter is the reference's master, cast. */
+static inline void fake_check_param(void *context)
+{
+    const fake_work *w = context;
+    const float *want = fake_reference(w->f->model, w->step, LT_ZERO_MASTER, w->param);
+    bool same = true;
+
+    for (int64_t i = 0; i < w->t.rows * w->t.cols; i++) {
+        float cast = want[i];
+
+        if (w->t.dtype == LT_BF16)
+            cast = lt_bf16_to_f32(lt_f32_to_bf16(want[i]));
+        same = same && fake_at(w->t, i) == cast;
+    }
+    RANK_CHECK(w->f->me, same);
+}
+
 static inline void fake_check_unit(fake_store *f, int unit)
 {
-    for (int p = 0; p < f->model->table->n_params; p++) {
-        const float *want = fake_reference(f->model, f->step, LT_ZERO_MASTER, p);
-        lt_tensor t;
-        bool same = true;
-
-        if (f->model->table->params[p].unit != unit)
-            continue;
-        t = lt_zero_param(f->z, p);
-        for (int64_t i = 0; i < t.rows * t.cols; i++) {
-            float cast = want[i];
-
-            if (t.dtype == LT_BF16)
-                cast = lt_bf16_to_f32(lt_f32_to_bf16(want[i]));
-            same = same && fake_at(t, i) == cast;
-        }
-        RANK_CHECK(f->me, same);
-    }
+    for (int p = 0; p < f->model->table->n_params; p++)
+        if (f->model->table->params[p].unit == unit)
+            fake_compute(f, fake_check_param,
+                         (fake_work){ .t = lt_zero_param(f->z, p), .param = p });
 }
 
 static inline void fake_gather(fake_store *f, int unit)
@@ -266,21 +284,34 @@ static inline void fake_leave_head(fake_store *f)
         lt_zero_release(f->z, 0);
 }
 
-/* This rank's samples of [first_sample, last) into the gradient of one parameter. */
+/* This rank's samples of [first, last) into the gradient of one parameter. */
+static inline void fake_run_grad(void *context)
+{
+    const fake_work *w = context;
+    lt_tensor g = lt_vector(w->t.data, w->t.dtype, w->t.rows * w->t.cols);
+
+    for (int64_t i = 0; i < g.cols; i++) {
+        float sum = w->add ? fake_at(g, i) : 0;
+
+        for (int s = w->first; s < w->last; s++)
+            if (s % w->f->me->world == w->f->me->rank)
+                sum += (float)fake_gradient(w->f->model, w->step, w->micro, s, w->param, i);
+        lt_convert(lt_at(g, 0, i), g.dtype, &sum, LT_F32, 1);
+    }
+}
+
 static inline void fake_write_grad(fake_store *f, int micro, int param, int first, int last,
                                    bool add)
 {
-    lt_tensor g = lt_zero_grad(f->z, param);
+    fake_work w = { .t = lt_zero_grad(f->z, param),
+                    .micro = micro,
+                    .param = param,
+                    .first = first,
+                    .last = last,
+                    .add = add };
 
-    for (int64_t i = 0; g.data && i < g.rows * g.cols; i++) {
-        float sum = add ? fake_at(g, i) : 0;
-
-        for (int s = first; s < last; s++)
-            if (s % f->me->world == f->me->rank)
-                sum += (float)fake_gradient(f->model, f->step, micro, s, param, i);
-        lt_convert(lt_at(lt_vector(g.data, g.dtype, g.rows * g.cols), 0, i), g.dtype, &sum, LT_F32,
-                   1);
-    }
+    if (w.t.data)
+        fake_compute(f, fake_run_grad, w);
 }
 
 /* Gradients of a unit; those of the tied table come half from the head. */

@@ -9,6 +9,7 @@ typedef struct variant {
     lt_dtype compute, grad;
     lt_tier_kind optimizer, param;
     double ratio;
+    int buffers; /* staging slots; 0: 3 for the state, 2 for parameters */
     int64_t tile, persistence, prefetch;
     bool tied, freeze, silent; /* silent: passes are not announced */
 } variant;
@@ -32,11 +33,13 @@ static const variant variants[] = {
     { .name = "fp32, half of the state in host memory, persistent vectors",
       .optimizer = LT_TIER_HOST,
       .ratio = 0.5,
+      .buffers = 1,
       .tile = 128,
       .persistence = 20,
       .freeze = true },
     { .name = "fp32, parameters in host memory, not announced",
       .param = LT_TIER_HOST,
+      .buffers = 1,
       .persistence = 20,
       .silent = true },
     { .name = "bf16, all in files",
@@ -61,12 +64,12 @@ static fake_run run_of(const fake_model *m, const variant *v, int stage)
                                 .training = true,
                                 .optimizer = { .kind = v->optimizer,
                                                .path = lt_test_tmp(""),
-                                               .n_buffers = 3,
+                                               .n_buffers = v->buffers ? v->buffers : 3,
                                                .ratio = v->ratio },
                                 .param = { .kind = stage == 3 ? v->param : LT_TIER_NONE,
                                            .pinned = true,
                                            .path = lt_test_tmp(""),
-                                           .n_buffers = 2 },
+                                           .n_buffers = v->buffers ? v->buffers : 2 },
                                 .tile = v->tile,
                                 .persistence_threshold = v->persistence,
                                 .model_persistence_threshold = 1000,

@@ -189,6 +189,7 @@ static void resume(thread_rank *me, void *arg)
         fake_check_state(&f);
         fake_evaluate(&f);
         step_of(&f);
+        fake_evaluate(&f);
         fake_check_state(&f);
     }
     fake_store_close(&f);
