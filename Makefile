@@ -1,5 +1,6 @@
 # lt - train language models with separate tools in C and CUDA C.
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
+#   MPICC=mpicc.mpich picks another MPI, MPI=0 none; make check-ranks: only the tests on many ranks
 #   make install    DESTDIR= PREFIX=/usr/local    make check-gpu  the operations on this GPU
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
@@ -144,9 +145,12 @@ $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-tests: $(TESTS) $(RANKS)
+ranks: $(RANKS)
+tests: $(TESTS) ranks
 check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
+check-ranks: ranks
+	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh --ranks
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
 asan tsan:
@@ -172,6 +176,6 @@ install: all man
 clean:
 	rm -rf build
 
-.PHONY: all tests check check-gpu asan tsan fuzz fuzz-build lint bench demo man install clean
+.PHONY: all tests ranks check check-ranks check-gpu asan tsan fuzz fuzz-build lint bench demo man install clean
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)
