@@ -124,9 +124,12 @@ $B/kernels.$1.o: $(KERNEL_SRC:%=$B/%.$1.o)
 endef
 $(foreach i,$(ISAS),$(eval $(call kernel_rules,$i)))
 
-$(LIB): $(LIB_OBJ)
+# Other rooms, or another choice of MPI, make another library of the same objects.
+$B/objects: FORCE
+	@mkdir -p $B && echo $(LIB_OBJ) $(MPI_LIBS) | cmp -s - $@ || echo $(LIB_OBJ) $(MPI_LIBS) >$@
+$(LIB): $(LIB_OBJ) $B/objects
 	@rm -f $@
-	$Q$(AR) rcs $@ $^
+	$Q$(AR) rcs $@ $(LIB_OBJ)
 define tool_rules
 $B/bin/$(bin_$1): $(patsubst %,$B/%.o,$(wildcard tools/$1/*.c)) $(LIB)
 	@mkdir -p $$(@D)
@@ -176,6 +179,7 @@ install: all man
 clean:
 	rm -rf build
 
-.PHONY: all tests ranks check check-ranks check-gpu asan tsan fuzz fuzz-build lint bench demo man install clean
+.PHONY: all tests ranks check check-ranks check-gpu asan tsan fuzz fuzz-build lint bench demo man install clean FORCE
+FORCE:
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)

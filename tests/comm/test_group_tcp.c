@@ -188,14 +188,15 @@ LT_TEST(tcp_a_rank_that_dies_is_named_by_all)
 static int see_first_die(int rank, int world, int port)
 {
     lt_group *g;
+    bool named;
 
     if (join(&g, rank, world, port, patience) != LT_OK)
         return 20;
     if (rank == 0)
         _exit(0);
-    return lt_group_barrier(g) == LT_EFAULT && strstr(lt_err_text(), "rank 0 (localhost) is gone")
-               ? 0
-               : 1;
+    named = lt_group_barrier(g) == LT_EFAULT && strstr(lt_err_text(), "rank 0 (localhost) is gone");
+    lt_group_close(g);
+    return named ? 0 : 1;
 }
 
 LT_TEST(tcp_rank_zero_that_dies_is_named)
