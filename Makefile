@@ -1,5 +1,6 @@
 # lt - train language models with separate tools in C and CUDA C.
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
+#   MPICC=mpicc.mpich picks another MPI, MPI=0 none; make check-ranks: only the tests on many ranks
 #   make install    DESTDIR= PREFIX=/usr/local    make check-gpu  the operations on this GPU
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
@@ -124,9 +125,12 @@ $B/kernels.$1.o: $(KERNEL_SRC:%=$B/%.$1.o)
 endef
 $(foreach i,$(ISAS),$(eval $(call kernel_rules,$i)))
 
-$(LIB): $(LIB_OBJ)
+# Other rooms, or another choice of MPI, make another library of the same objects.
+$B/objects: FORCE
+	@mkdir -p $B && echo $(LIB_OBJ) $(MPI_LIBS) | cmp -s - $@ || echo $(LIB_OBJ) $(MPI_LIBS) >$@
+$(LIB): $(LIB_OBJ) $B/objects
 	@rm -f $@
-	$Q$(AR) rcs $@ $^
+	$Q$(AR) rcs $@ $(LIB_OBJ)
 define tool_rules
 $B/bin/$(bin_$1): $(patsubst %,$B/%.o,$(wildcard tools/$1/*.c)) $(LIB)
 	@mkdir -p $$(@D)
@@ -148,9 +152,12 @@ $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-tests: $(TESTS) $(RANKS) $(TEST_TOOLS)
+ranks: $(RANKS)
+tests: $(TESTS) $(TEST_TOOLS) ranks
 check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
+check-ranks: ranks
+	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh --ranks
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
 check-gpu-sanitize: all tests
@@ -178,6 +185,8 @@ install: all man
 clean:
 	rm -rf build
 
-.PHONY: all tests check check-gpu check-gpu-sanitize asan tsan fuzz fuzz-build lint bench demo man install clean
+.PHONY: all tests ranks check check-ranks check-gpu check-gpu-sanitize asan tsan fuzz fuzz-build lint \
+        bench demo man install clean FORCE
+FORCE:
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)

@@ -12,8 +12,8 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 
 run="gcc make binutils libc6-dev libzstd-dev libyaml-dev libjansson-dev libopenblas-dev zlib1g-dev
-     zstd bible-kjv"
-test="g++ bats jq python3 strace"
+     zstd bible-kjv libopenmpi-dev openmpi-bin"
+test="g++ bats jq python3 strace libmpich-dev mpich"
 # Only `make lint` and `make fuzz` need these, and only these versions; a release without them
 # can still run every test.
 clang="clang-14 clang-format-14 libclang-rt-14-dev"

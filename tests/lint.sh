@@ -151,6 +151,11 @@ check_headers()
     flags="$flags -isystem ${CUDA_HOME:-/usr/local/cuda}/include"
     files lib '*.h' >"$work/headers"
     [ -d "${CUDA_HOME:-/usr/local/cuda}/include" ] || sed -i '/^lib\/device\/cuda\//d' "$work/headers"
+    if command -v mpicc >/dev/null; then
+        flags="$flags $(mpicc -show | tr ' ' '\n' | sed -n 's/^-I/-isystem /p' | tr '\n' ' ')"
+    else
+        sed -i '/^lib\/comm\/mpi\//d' "$work/headers"
+    fi
     xargs -r "${CC:-gcc}" -x c -std=c11 $flags <"$work/headers" 2>"$work/c"
     tidy_messages " (header compiled alone as C11)" <"$work/c" >>"$found"
     grep -E '^lib/(device/[^/]*|base/(err|dtype|rng))\.h$' "$work/headers" |

@@ -1,19 +1,25 @@
 #!/bin/sh
 # Runs unit tests and bats files, prints what failed, ends with "N passed, N failed, N skipped".
-#   run_tests.sh TEST...          binaries, then every tests/cli/*.bats with $B/bin on the PATH
+#   run_tests.sh TEST...          binaries, then the programs $B/tests/*/ranks_* under mpirun with 1
+#                                 to 4 ranks, then every tests/cli/*.bats with $B/bin on the PATH
 #   run_tests.sh --units FOLDER   only the test binaries below FOLDER/tests
+#   run_tests.sh --ranks          only the programs under mpirun
+# MPIRUN: the mpirun of the MPI that $B was built with; empty: it was built without
 set -u
 cd "$(dirname "$0")/.." || exit 1
 B=${B:-build/release}
+MPIRUN=${MPIRUN-mpirun}
 PATH="$PWD/$B/bin:$PATH"
-export PATH
+export PATH B MPIRUN
 log=$(mktemp) && out=$(mktemp) || exit 1
 trap 'rm -f "$log" "$out"' EXIT
 
-units=1 cli=1
+units=1 ranks=1 cli=1
 if [ "${1:-}" = --units ]; then
-    cli=0
+    ranks=0 cli=0
     set -- $(find "$2/tests" -type f -name 'test_*' ! -name '*.o' ! -name '*.d' | sort)
+elif [ "${1:-}" = --ranks ]; then
+    units=0 cli=0
 fi
 for t in "$@"; do
     [ $units = 1 ] || break
@@ -26,6 +32,41 @@ for t in "$@"; do
     fi
     cat "$out" >>"$log"
 done
+
+# run_ranks N COMMAND...: the command under mpirun; more ranks than cores and root are fine here
+run_ranks()
+{
+    n=$1
+    shift
+    if "$MPIRUN" --version 2>/dev/null | grep -q 'Open MPI'; then
+        OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+            timeout -k 5 120 "$MPIRUN" --oversubscribe -n "$n" "$@" </dev/null
+    else
+        timeout -k 5 120 "$MPIRUN" -n "$n" "$@" </dev/null
+    fi
+}
+if [ $ranks = 1 ]; then
+    for t in $(find "$B/tests" -type f -name 'ranks_*' ! -name '*.[od]' | sort); do
+        why=
+        [ -n "$MPIRUN" ] || why="built without MPI"
+        [ -n "$why" ] || command -v "$MPIRUN" >/dev/null || why="no $MPIRUN on this machine"
+        if [ -n "$why" ]; then
+            echo "ok 1 - $(basename "$t") # skip $why" >>"$log"
+            continue
+        fi
+        for n in 1 2 3 4; do
+            run_ranks $n "$t" >"$out" 2>&1
+            rc=$?
+            [ $rc -eq 0 ] || grep -q '^not ok' "$out" ||
+                echo "not ok - $n ranks: $t ended with status $rc" >>"$out"
+            if [ $rc -ne 0 ]; then
+                echo "--- $t, $n ranks"
+                grep -v '^ok ' "$out"
+            fi
+            cat "$out" >>"$log"
+        done
+    done
+fi
 if [ $cli = 1 ] && ls tests/cli/*.bats >/dev/null 2>&1; then
     for f in ${BATS_FILES:-tests/cli/*.bats}; do
         bats --tap "$f" >"$out" 2>&1 || { echo "--- $f"; grep -v '^ok ' "$out"; }
