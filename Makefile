@@ -1,6 +1,7 @@
 # lt - train language models with separate tools in C and CUDA C.
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
 #   make install    DESTDIR= PREFIX=/usr/local    make check-gpu  the operations on this GPU
+#   make check-long the same sweeps in full
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
 #   make demo       text to generated text        make clean
@@ -78,6 +79,8 @@ bin_ckpt     := lt-ckpt-merge
 bin_bench    := lt-bench
 BINS  := $(foreach t,$(TOOLS),$(if $(wildcard tools/$t/main.c),$B/bin/$(bin_$t)))
 TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/test_*.c)))
+# Programs that tests run: helpers without the unit test main.
+HELPERS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/tool_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 all: $(BINS)
@@ -114,6 +117,8 @@ $B/bin/$(bin_$1): $(patsubst %,$B/%.o,$(wildcard tools/$1/*.c)) $(LIB)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rules,$t)))
 
+$(HELPERS): $B/tests/%: $B/tests/%.c.o $(LIB)
+	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
 $B/tests/%: $B/tests/%.c.o $B/tests/lt_test.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
@@ -121,9 +126,15 @@ $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-tests: $(TESTS)
+tests: $(TESTS) $(HELPERS)
 check: all tests
 	@B=$B sh tests/run_tests.sh $(TESTS)
+# Hours where `check` has minutes: each line is a test that has a sample in `check`.
+check-long: all tests
+	LT_LONG=1 $B/tests/ckpt/test_checkpoint_flips
+	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_save.sh all
+	PATH="$(abspath $B/bin):$$PATH" sh tests/power_cut.sh 200
+	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_resume.sh 200
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
 asan tsan:
@@ -149,6 +160,6 @@ install: all man
 clean:
 	rm -rf build
 
-.PHONY: all tests check check-gpu asan tsan fuzz fuzz-build lint bench demo man install clean
+.PHONY: all tests check check-long check-gpu asan tsan fuzz fuzz-build lint bench demo man install clean
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)
