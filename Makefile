@@ -2,6 +2,7 @@
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
 #   MPICC=mpicc.mpich picks another MPI, MPI=0 none; make check-ranks: only the tests on many ranks
 #   make install    DESTDIR= PREFIX=/usr/local    make check-gpu  the operations on this GPU
+#   make check-long the same sweeps in full
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
 #   make demo       text to generated text        make clean
@@ -95,6 +96,7 @@ bin_bench    := lt-bench
 BINS  := $(foreach t,$(TOOLS),$(if $(wildcard tools/$t/main.c),$B/bin/$(bin_$t)))
 TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/test_*.c)))
 RANKS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/ranks_*.c)))
+# Programs that tests run: without the unit test main.
 TEST_TOOLS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/tool_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -158,6 +160,12 @@ check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
 check-ranks: ranks
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh --ranks
+# Hours where `check` has minutes: each line is a test that has a sample in `check`.
+check-long: all tests
+	LT_LONG=1 $B/tests/ckpt/test_checkpoint_flips
+	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_save.sh all
+	PATH="$(abspath $B/bin):$$PATH" sh tests/power_cut.sh 200
+	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_resume.sh 200
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
 check-gpu-sanitize: all tests
@@ -185,7 +193,7 @@ install: all man
 clean:
 	rm -rf build
 
-.PHONY: all tests ranks check check-ranks check-gpu check-gpu-sanitize asan tsan fuzz fuzz-build lint \
+.PHONY: all tests ranks check check-ranks check-long check-gpu check-gpu-sanitize asan tsan fuzz fuzz-build lint \
         bench demo man install clean FORCE
 FORCE:
 .SECONDARY:

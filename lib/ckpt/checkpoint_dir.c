@@ -137,6 +137,8 @@ static lt_err retire(const char *dir, const char *name)
     LT_TRY(err = lt_rename_sync(from, to));
     LT_TRY(err = lt_remove_tree(to));
 fail:
+    if (err != LT_OK)
+        lt_fail_in("cannot retire %s", from);
     free(from);
     free(to);
     return err;

@@ -294,7 +294,11 @@ static lt_err publish(const char *tmp, bool *published)
     slash = strrchr(dir, '/');
     LT_BUG_ON(!slash);
     *slash = '\0';
-    LT_TRY(err = lt_fsync_dir(dir));
+    err = lt_fsync_dir(dir);
+    if (err != LT_OK) {
+        err = lt_fail_in("%s is complete, but may not survive a power cut", final);
+        goto fail;
+    }
     if (replaces)
         lt_ckpt_discard(tmp);
 fail:

@@ -29,6 +29,7 @@ typedef struct space {
     const lt_ckpt_blob *blobs;
     size_t n_blobs;
     const char *run_id;
+    uint64_t samples; /* saved beside the step */
 } space;
 
 static const lt_ckpt_tensor space_small[] = {
@@ -41,14 +42,18 @@ static const char space_state[] = "{\"cursor\": 12345}";
 static const lt_ckpt_blob space_blobs[] = { { "state.json", space_state, sizeof space_state - 1 },
                                             { "empty", "", 0 } };
 
-/* A small space; another salt gives other values in every element. */
-static inline void space_init(space *s, uint64_t salt)
+/* A small space, its matrices with `times` as many rows; another salt gives other values in every
+ * element. */
+static inline void space_init_rows(space *s, uint64_t salt, uint64_t times)
 {
     *s = (space){ .n = LT_COUNT(space_small),
                   .blobs = space_blobs,
                   .n_blobs = LT_COUNT(space_blobs),
-                  .run_id = "test-run" };
+                  .run_id = "test-run",
+                  .samples = salt };
     memcpy(s->tensors, space_small, sizeof space_small);
+    for (size_t t = 0; t < s->n; t++)
+        s->tensors[t].dims[0] *= s->tensors[t].n_dims == 2 ? times : 1;
     for (size_t g = 0; g < SPACE_GROUPS; g++)
         for (size_t t = 0; t < s->n; t++) {
             size_t count = (size_t)lt_ckpt_tensor_count(&s->tensors[t]);
@@ -60,6 +65,11 @@ static inline void space_init(space *s, uint64_t salt)
             lt_convert(s->data[g][t], space_groups[g].dtype, values, LT_F32, count);
             free(values);
         }
+}
+
+static inline void space_init(space *s, uint64_t salt)
+{
+    space_init_rows(s, salt, 1);
 }
 
 static inline void space_release(space *s)
@@ -123,7 +133,7 @@ static inline const lt_ckpt_save_request *space_request(const space *s, space_ra
                                           .data = (char *)s->data[g][t] +
                                                   first * lt_dtype_bytes(space_groups[g].dtype) };
     }
-    r->rq = (lt_ckpt_save_request){ .step = { step, step * 8, step * 512, s->run_id },
+    r->rq = (lt_ckpt_save_request){ .step = { step, s->samples, step * 512, s->run_id },
                                     .tensors = s->tensors,
                                     .n_tensors = s->n,
                                     .slices = r->slices,
