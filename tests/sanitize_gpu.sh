@@ -40,17 +40,18 @@ check() { # TOOL PROGRAM ARGUMENT...: the tool's own options come from $options
     fi
 }
 
-for tool in ${@:-memcheck racecheck initcheck}; do
+[ $# -gt 0 ] || set -- memcheck racecheck initcheck
+for tool; do
     export LD_LIBRARY_PATH="$hidden:${LD_LIBRARY_PATH-}"
-    options=
+    options='' few=''
+    [ "$tool" != racecheck ] || few='--launch-count 8' # each takes it seconds
     for program in test_ops test_ops_norm test_ops_step; do
         check "$tool" $program
     done
-    check "$tool" test_ops_matmul matmul_adds_what
-    # Products are looked at above and take racecheck minutes at these sizes.
-    options="--kernel-name kns=loss_kernel"
+    check "$tool" test_ops_matmul matmul_adds_what matmul_gives
+    options="$few --kernel-name kns=loss_kernel"
     check "$tool" test_ops_head
-    options="--kernel-name kns=attention_kernel --kernel-name kns=delta_kernel \
+    options="$few --kernel-name kns=attention_kernel --kernel-name kns=delta_kernel \
         --kernel-name kns=dq_kernel --kernel-name kns=dkdv_kernel"
     check "$tool" test_ops_attention
     LD_LIBRARY_PATH=${LD_LIBRARY_PATH#*:}
