@@ -31,7 +31,6 @@ static void free_desk(lt_shard_desk *d)
         return;
     ZSTD_freeDCtx(d->dctx);
     free(d->raw);
-    free(d->ids);
     free(d);
 }
 
@@ -42,8 +41,7 @@ static lt_err open_desk(lt_shard_reader *r)
     if (r->desk)
         return LT_OK;
     r->desk = d = lt_new0(sizeof *d);
-    d->raw = lt_new_array0((size_t)1 << LT_SHARD_MAX_LOG2, sizeof *d->ids);
-    d->ids = lt_new_array0((size_t)1 << LT_SHARD_MAX_LOG2, sizeof *d->ids);
+    d->raw = lt_new_array0((size_t)1 << LT_SHARD_MAX_LOG2, sizeof(uint32_t));
     d->dctx = ZSTD_createDCtx();
     return d->dctx ? LT_OK : lt_fail(LT_ENOMEM, "%s: no memory for a decompressor", r->path);
 }
@@ -104,16 +102,54 @@ bool lt_shard_decode_frame(ZSTD_DCtx *dctx, const uint8_t *stored, size_t stored
            ZSTD_decompressDCtx(dctx, dst, raw_bytes, stored, stored_bytes) == raw_bytes;
 }
 
+static uint32_t id_at(const uint8_t *raw, lt_shard_layout layout, uint64_t i)
+{
+    return layout == LT_LAYOUT_U16 ? lt_get_u16(raw + 2 * i) : lt_get_u32(raw + 4 * i);
+}
+
 static bool on_desk(const lt_shard_reader *r, uint64_t frame)
 {
     return r->desk && r->desk->reader == r && r->desk->frame == frame;
 }
 
+/* The largest of n ids.  A window reads a fraction of a frame, so this walk over all of it counts:
+ * lanes of a fixed number let the compiler use vectors. */
+static uint32_t largest_id(const uint8_t *raw, lt_shard_layout layout, uint64_t n)
+{
+    enum { LANES = 32 };
+    uint16_t narrow[LANES] = { 0 };
+    uint32_t wide[LANES] = { 0 }, largest = 0;
+    uint64_t whole = n / LANES * LANES, i;
+
+    for (i = 0; layout == LT_LAYOUT_U16 && i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            uint16_t id = lt_get_u16(raw + 2 * (i + (uint64_t)j));
+
+            narrow[j] = id > narrow[j] ? id : narrow[j];
+        }
+    for (i = 0; layout != LT_LAYOUT_U16 && i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            uint32_t id = lt_get_u32(raw + 4 * (i + (uint64_t)j));
+
+            wide[j] = id > wide[j] ? id : wide[j];
+        }
+    for (int j = 0; j < LANES; j++) {
+        largest = narrow[j] > largest ? narrow[j] : largest;
+        largest = wide[j] > largest ? wide[j] : largest;
+    }
+    for (i = whole; i < n; i++) {
+        uint32_t id = id_at(raw, layout, i);
+
+        largest = id > largest ? id : largest;
+    }
+    return largest;
+}
+
 /* Frame onto the desk. */
 static lt_err load_frame(lt_shard_reader *r, uint64_t frame)
 {
+    lt_shard_layout layout = r->info.head.layout;
     uint64_t n = lt_shard_frame_tokens(r, frame);
-    uint32_t largest = 0;
     const uint8_t *stored;
     lt_shard_frame f;
     lt_shard_desk *d;
@@ -130,14 +166,8 @@ static lt_err load_frame(lt_shard_reader *r, uint64_t frame)
         lt_get_u32(stored + f.stored_bytes - 4) != f.raw_sum)
         return lt_shard_fail_frame(r, frame, f.offset,
                                    "is damaged (it does not decode to what the index says)");
-    if (r->info.head.layout == LT_LAYOUT_U16)
-        for (uint64_t i = 0; i < n; i++)
-            d->ids[i] = lt_get_u16(d->raw + 2 * i);
-    else
-        memcpy(d->ids, d->raw, 4 * n);
-    for (uint64_t i = 0; i < n; i++)
-        largest = d->ids[i] > largest ? d->ids[i] : largest;
-    if (largest >= r->info.head.vocab_size || d->ids[0] != f.first_token)
+    if (largest_id(d->raw, layout, n) >= r->info.head.vocab_size ||
+        id_at(d->raw, layout, 0) != f.first_token)
         return lt_shard_fail_frame(r, frame, f.offset,
                                    "holds ids outside the vocabulary or another first id");
     d->reader = r;
@@ -148,6 +178,17 @@ static lt_err load_frame(lt_shard_reader *r, uint64_t frame)
     d->work.raw_bytes += f.raw_bytes;
 fail:
     return err;
+}
+
+/* Ids [first, first + n) of a frame, widened. */
+static void copy_ids(uint32_t *dst, const uint8_t *raw, lt_shard_layout layout, uint64_t first,
+                     size_t n)
+{
+    if (layout == LT_LAYOUT_U16)
+        for (size_t i = 0; i < n; i++)
+            dst[i] = lt_get_u16(raw + 2 * (first + i));
+    else
+        memcpy(dst, raw + 4 * first, 4 * n);
 }
 
 lt_err lt_shard_reader_read(lt_shard_reader *r, uint64_t first, uint32_t *dst, size_t n)
@@ -171,7 +212,7 @@ lt_err lt_shard_reader_read(lt_shard_reader *r, uint64_t first, uint32_t *dst, s
         }
         if ((err = load_frame(r, frame)) != LT_OK)
             return err;
-        memcpy(dst, r->desk->ids + at, 4 * take);
+        copy_ids(dst, r->desk->raw, r->info.head.layout, at, take);
         dst += take;
         first += take;
         n -= take;

@@ -20,8 +20,7 @@ typedef struct lt_shard_desk {
     struct ZSTD_DCtx_s *dctx;
     const lt_shard_reader *reader; /* whose frame lies on it; NULL: none */
     uint64_t frame;
-    uint8_t *raw;  /* one frame of any shard as stored ids */
-    uint32_t *ids; /* the same widened */
+    uint8_t *raw; /* one frame of any shard, ids as stored */
     lt_shard_work work;
 } lt_shard_desk;
 

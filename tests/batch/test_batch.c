@@ -90,6 +90,26 @@ LT_TEST(dataset_joins_shards)
     lt_dataset_close(d);
 }
 
+LT_TEST(dataset_counts_what_it_decodes)
+{
+    uint32_t ids[TOKENS];
+    lt_shard_work once = { 0 }, twice = { 0 };
+    lt_dataset *d;
+
+    LT_CHECK_OK(lt_dataset_open(&d, manifest_path()));
+    lt_dataset_work(d, &once);
+    LT_CHECK_INT(once.frames + once.tokens + once.stored_bytes + once.raw_bytes, 0);
+    LT_CHECK_OK(lt_dataset_read(d, 0, ids, TOKENS));
+    lt_dataset_work(d, &once);
+    LT_CHECK_INT(once.tokens, TOKENS); /* in order each frame is decoded once */
+    LT_CHECK_INT(once.raw_bytes, 2 * TOKENS);
+    LT_CHECK(once.frames > 0 && once.stored_bytes > 0);
+    LT_CHECK_OK(lt_dataset_read(d, 0, ids, TOKENS));
+    lt_dataset_work(d, &twice);
+    LT_CHECK_INT(twice.frames, 2 * once.frames);
+    lt_dataset_close(d);
+}
+
 /* A data set has more shards than a process may have files. */
 LT_TEST(dataset_keeps_no_descriptors)
 {

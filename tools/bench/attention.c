@@ -44,7 +44,7 @@ static const lt_option options[] = {
     { "seconds", 0, LT_OPT_REAL, offsetof(attention_args, seconds), "S",
       "how long each runs (default 0.2, 1 on a GPU)", 0, 3600 },
     { "bound", 0, LT_OPT_REAL, offsetof(attention_args, bound), "X",
-      "largest error (default: fp32 1e-4, fp16 5e-3, bf16 3e-2)", 0, 1e6 },
+      "largest error (default: fp32 2e-5, fp16 5e-3, bf16 3e-2)", 0, 1e6 },
     { "threads", 0, LT_OPT_INT, offsetof(attention_args, threads), "N", "CPU threads (default all)",
       1, 4096 },
     { "json", 0, LT_OPT_FLAG, offsetof(attention_args, json), NULL,
@@ -287,7 +287,7 @@ static lt_err find_shape(attention_bench *b)
         return lt_fail(LT_EUSAGE, "--kind: expected cudnn or reference, found \"%s\"", a->kind);
     b->heads = a->heads ? a->heads : c.n_head;
     b->head_dim = a->head_dim ? a->head_dim : c.head_dim;
-    b->bound = a->bound >= 0 ? a->bound : a->act == LT_F32 ? 1e-4 : a->act == LT_F16 ? 5e-3 : 3e-2;
+    b->bound = a->bound >= 0 ? a->bound : a->act == LT_F32 ? 2e-5 : a->act == LT_F16 ? 5e-3 : 3e-2;
     return LT_OK;
 }
 

@@ -5,30 +5,24 @@
 
 #include <string.h>
 
-/* TFLOP/s without sparsity.  fp32: without tensor cores, for lt does not round to TF32 unless told. */
+/* TFLOP/s without sparsity (data sheets name twice that for half precision); single: without tensor
+ * cores, for lt does not round to TF32 unless told. */
 static const struct {
     const char *name; /* found in the device's name; the first that is */
     double half, single;
 } sheets[] = {
-    /* NVIDIA H200 data sheet, NVL; the table's half-precision rates there are with sparsity */
-    { "H200 NVL", 835.5, 60 },
-    /* NVIDIA H200 and H100 data sheets, SXM: 1979 with sparsity */
-    { "H200", 989.4, 66.9 },
-    { "GH200", 989.4, 66.9 },
+    { "H200 NVL", 835.5, 60 }, /* NVIDIA H200 data sheet */
+    { "H200", 989.4, 66.9 },   /* SXM; GH200 too */
+    { "H100 NVL", 835.5, 60 }, /* NVIDIA H100 data sheet */
     { "H100 PCIe", 756.5, 51.2 },
-    { "H100 NVL", 835.5, 60 },
-    { "H100", 989.4, 66.9 },
+    { "H100", 989.4, 66.9 }, /* SXM */
     { "H800", 989.4, 66.9 },
-    /* NVIDIA A100 data sheet */
-    { "A100", 312, 19.5 },
+    { "A100", 312, 19.5 }, /* NVIDIA A100 data sheet */
     { "A800", 312, 19.5 },
-    /* NVIDIA HGX B200 data sheet, an eighth of it */
-    { "B200", 2250, 75 },
-    /* NVIDIA L40S and L4 data sheets */
-    { "L40S", 362.05, 91.6 },
-    { "L4,", 121, 30.3 },
-    /* NVIDIA Ada architecture white paper, products summed in fp32 */
-    { "RTX 4090", 165.2, 82.6 },
+    { "GB200", 2500, 80 },       /* NVIDIA GB200 NVL72 data sheet, one of 72 */
+    { "B200", 2250, 75 },        /* NVIDIA HGX B200 data sheet, one of 8 */
+    { "L40S", 362.05, 91.6 },    /* NVIDIA L40S data sheet */
+    { "RTX 4090", 165.2, 82.6 }, /* NVIDIA Ada white paper, products summed in fp32 */
 };
 
 double bench_data_sheet_peak(const char *device, lt_dtype act)
