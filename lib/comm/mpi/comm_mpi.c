@@ -95,7 +95,8 @@ static lt_err sum_pieces(mpi_comm *m, const mpi_call *q, int set, int64_t first,
     const int rank = m->base.rank, world = m->base.world, n_requests = 2 * (world - 1);
     lt_err err;
 
-    LT_TRY(err = lt_mpi_wait(m->requests + set * n_requests, m->statuses, n_requests));
+    LT_TRY(err =
+               lt_mpi_wait(m->base.group, m->requests + set * n_requests, m->statuses, n_requests));
     for (int r = 0; r < world; r++)
         m->parts[r] = m->scratch + (size_t)(set * world + r) * m->piece_bytes;
     m->parts[rank] = lt_at(q->in, 0, rank * q->out.cols + first);
@@ -141,7 +142,7 @@ static lt_err exchange_range(mpi_comm *m, const mpi_call *q, size_t first, int n
                                             TAG_GATHER, m->data, requests++),
                                   "MPI_Isend"));
     }
-    LT_TRY(err = lt_mpi_wait(m->requests, m->statuses, 2 * (world - 1)));
+    LT_TRY(err = lt_mpi_wait(m->base.group, m->requests, m->statuses, 2 * (world - 1)));
 fail:
     return err;
 }
@@ -172,7 +173,7 @@ static lt_err broadcast(mpi_comm *m, const mpi_call *q)
         LT_TRY(err = lt_mpi_check(MPI_Ibcast((char *)q->in.data + done, message(m, bytes, done),
                                              MPI_BYTE, q->root, m->data, m->requests),
                                   "MPI_Ibcast"));
-        LT_TRY(err = lt_mpi_wait(m->requests, m->statuses, 1));
+        LT_TRY(err = lt_mpi_wait(m->base.group, m->requests, m->statuses, 1));
     }
 fail:
     return err;
@@ -325,20 +326,18 @@ static void release(mpi_comm *m)
     free(m);
 }
 
-/* When the group is lost, the communication thread may wait in MPI for a rank that is gone: then it
- * keeps what it uses, for the little while until the process ends. */
+/* Waits of an abandoned group end by themselves.  What they waited for may still be written to: it
+ * is left alone for the little while until the process ends. */
 static void mpi_close(lt_comm *comm)
 {
     mpi_comm *m = mpi_of(comm);
 
-    if (!has_failed(m) && atomic_load(&comm->group->failed))
-        return;
     (void)lt_dev_sync(comm->dev);
-    if (!atomic_load(&comm->group->failed)) {
-        MPI_Comm_free(&m->data);
-        if (m->all_marks)
-            MPI_Comm_free(&m->marks);
-    }
+    if (atomic_load(&comm->group->failed))
+        return;
+    MPI_Comm_free(&m->data);
+    if (m->all_marks)
+        MPI_Comm_free(&m->marks);
     release(m);
 }
 
