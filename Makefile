@@ -62,10 +62,11 @@ ABSENT :=
 endif
 
 # MPI: CPU ranks; with mpicc (of Open MPI or MPICH) comm/mpi is built in, else mpi_absent.c says so
-# at run time.  Always a shared library.  It is not instrumented, so sanitizers go without.
+# at run time.  Always a shared library, so STATIC=1 goes without unless MPI=1 is said; it is not
+# instrumented, so sanitizers do, too.
 MPICC  ?= mpicc
 MPIRUN ?= $(subst mpicc,mpirun,$(MPICC))
-MPI    ?= $(if $(shell command -v $(MPICC) 2>/dev/null),1,0)
+MPI    ?= $(if $(STATIC),0,$(if $(shell command -v $(MPICC) 2>/dev/null),1,0))
 ifeq ($(MPI)$(FLAVOUR),1release)
 MPI_SHOW := $(shell $(MPICC) -show)
 MPI_INC  := $(patsubst -I%,-isystem %,$(filter -I%,$(MPI_SHOW)))

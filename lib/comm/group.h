@@ -42,7 +42,7 @@ struct lt_group {
     int local_rank, local_world; /* among the ranks of this host, in rank order */
     int n_hosts;
     char host[LT_HOST_NAME_BYTES];
-    atomic_bool failed;
+    atomic_bool failed; /* set by lt_group_abandon, and by a failed operation of the group */
 };
 
 /* Joins the job that the environment describes; a group of one when it describes none.  With a
@@ -52,9 +52,10 @@ LT_MUST_USE lt_err lt_group_open(lt_group **out);
 lt_group *lt_group_self_new(void);
 void lt_group_close(lt_group *g); /* NULL is fine; all ranks together, unless it failed */
 
-/* This rank leaves alone, after an error that the others do not know of: it waits for nobody any
- * more, and a close is none that MPI would take for a proper end.  When the process then exits with
- * a code that is not 0, the launcher ends the other ranks.  Callable from any thread. */
+/* This rank leaves alone, after an error that the others do not know of, or because they are lost:
+ * its waits for them, here and in collectives, end with an error within about a second, and closing
+ * waits for nobody (over MPI: no MPI_Finalize).  When the process then exits with a code that is not
+ * 0, the launcher ends the other ranks.  Callable from any thread. */
 void lt_group_abandon(lt_group *g);
 
 /* From the environment alone, without joining: the launcher, rank and world. */

@@ -1,6 +1,6 @@
 /* test_comm_self.c - the group of one rank: a collective copies, or finds everything in place. */
 #include "lt_test.h"
-#include "comm/comm_parts.h"
+#include "comm/comm.h"
 
 enum { N = 1000 };
 
@@ -84,37 +84,4 @@ LT_TEST(comm_close_waits_for_what_is_enqueued)
     LT_CHECK(memcmp(to, from, sizeof to) == 0);
     lt_dev_close(dev);
     lt_group_close(group);
-}
-
-LT_TEST(comm_rank_sum_adds_in_order_and_rounds_once)
-{
-    enum { M = 3000 }; /* more than one block and a rest */
-    static uint16_t parts16[3][M], sum16[M];
-    static float parts32[3][M];
-    const void *parts[3] = { parts32[0], parts32[1], parts32[2] };
-
-    for (int i = 0; i < M; i++) {
-        parts32[0][i] = 1e8f + (float)i;
-        parts32[1][i] = -1e8f;
-        parts32[2][i] = 0.25f * (float)i;
-    }
-    lt_rank_sum(parts32[1], LT_F32, parts, 3, M); /* into one of them */
-    for (int i = 0; i < M; i++)
-        LT_CHECK(parts32[1][i] == (parts32[0][i] + -1e8f) + parts32[2][i]);
-
-    /* 1 + 2^-8 + 2^-8: a rounding in between would lose both */
-    for (int r = 0; r < 3; r++) {
-        parts[r] = parts16[r];
-        for (int i = 0; i < M; i++)
-            parts16[r][i] = lt_f32_to_bf16(r == 0 ? 1 : 0x1p-8f);
-    }
-    lt_rank_sum(sum16, LT_BF16, parts, 3, M);
-    for (int i = 0; i < M; i++)
-        LT_CHECK(lt_bf16_to_f32(sum16[i]) == 1 + 0x1p-7f);
-    for (int r = 0; r < 3; r++)
-        for (int i = 0; i < M; i++)
-            parts16[r][i] = lt_f32_to_f16(r == 0 ? 1 : 0x1p-11f);
-    lt_rank_sum(sum16, LT_F16, parts, 3, M);
-    for (int i = 0; i < M; i++)
-        LT_CHECK(lt_f16_to_f32(sum16[i]) == 1 + 0x1p-10f);
 }

@@ -5,6 +5,7 @@
 #include "lt_test.h"
 
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -216,6 +217,54 @@ LT_TEST(tcp_no_rank_zero)
 
     snprintf(expected, sizeof expected, "no rank 0 at localhost:%d within 0.3 s: Connection", port);
     LT_CHECK_FAILS(join(&g, 1, 2, port, 0.3), LT_EFAULT, expected);
+}
+
+static void *abandon_soon(void *group)
+{
+    usleep(100000);
+    lt_group_abandon(group);
+    return NULL;
+}
+
+/* A rank waits for one that never comes to the barrier, until another thread gives up. */
+static int give_up(int rank, int world, int port)
+{
+    pthread_t thread;
+    lt_group *g;
+    bool named;
+
+    if (join(&g, rank, world, port, patience) != LT_OK)
+        return 20;
+    if (pthread_create(&thread, NULL, abandon_soon, g) != 0)
+        return 21;
+    named = lt_group_barrier(g) == LT_EFAULT && strstr(lt_err_text(), "no longer");
+    pthread_join(thread, NULL);
+    lt_group_close(g);
+    return named ? 0 : 1;
+}
+
+static int join_and_sleep(int rank, int world, int port)
+{
+    lt_group *g;
+
+    if (join(&g, rank, world, port, patience) != LT_OK)
+        return 20;
+    usleep(2500000);
+    lt_group_close(g);
+    return 0;
+}
+
+LT_TEST(tcp_an_abandoned_group_waits_no_longer)
+{
+    int port = free_port();
+    pid_t pid = start_rank(join_and_sleep, 1, 2, port);
+
+    LT_CHECK_INT(give_up(0, 2, port), 0);
+    LT_CHECK(all_ended_well(&pid, 1));
+    port = free_port();
+    pid = start_rank(join_and_sleep, 0, 2, port);
+    LT_CHECK_INT(give_up(1, 2, port), 0);
+    LT_CHECK(all_ended_well(&pid, 1));
 }
 
 /* One of three comes; it learns that another did not. */

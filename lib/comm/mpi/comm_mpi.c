@@ -7,6 +7,7 @@
  *
  * The first failure is kept under a lock and ends all later work.  A failure of MPI also abandons
  * the group, because MPI_Finalize could wait for ever. */
+#include "comm/call_mark.h"
 #include "comm/comm_parts.h"
 #include "comm/mpi/mpi_parts.h"
 
@@ -23,15 +24,6 @@ enum {
     TAG_GATHER = 2
 };
 
-typedef enum call_kind { REDUCE_SCATTER, ALL_GATHER, BROADCAST } call_kind;
-static const char *const kind_names[] = { "reduce_scatter", "all_gather", "broadcast" };
-
-/* What the ranks compare before a collective when debug is on. */
-typedef struct call_mark {
-    int64_t number, n; /* of the call, from 1; elements of the input */
-    int32_t kind, dtype, root, unused;
-} call_mark;
-
 typedef struct mpi_comm {
     lt_comm base;
     MPI_Comm data;
@@ -43,7 +35,7 @@ typedef struct mpi_comm {
     const void **parts;    /* (world) of a sum */
 
     int64_t n_calls;
-    call_mark *all_marks;              /* (world); NULL unless debug */
+    lt_call_mark *all_marks;           /* (world); NULL unless debug */
     char (*hosts)[LT_HOST_NAME_BYTES]; /* (world); NULL unless debug */
 
     pthread_mutex_t lock;
@@ -53,7 +45,7 @@ typedef struct mpi_comm {
 /* A task of the communication stream. */
 typedef struct mpi_call {
     mpi_comm *m;
-    call_kind kind;
+    lt_call_kind kind;
     int root;
     lt_tensor out, in;
 } mpi_call;
@@ -95,7 +87,8 @@ static lt_err sum_pieces(mpi_comm *m, const mpi_call *q, int set, int64_t first,
     const int rank = m->base.rank, world = m->base.world, n_requests = 2 * (world - 1);
     lt_err err;
 
-    LT_TRY(err = lt_mpi_wait(m->requests + set * n_requests, m->statuses, n_requests));
+    LT_TRY(err =
+               lt_mpi_wait(m->base.group, m->requests + set * n_requests, m->statuses, n_requests));
     for (int r = 0; r < world; r++)
         m->parts[r] = m->scratch + (size_t)(set * world + r) * m->piece_bytes;
     m->parts[rank] = lt_at(q->in, 0, rank * q->out.cols + first);
@@ -141,7 +134,7 @@ static lt_err exchange_range(mpi_comm *m, const mpi_call *q, size_t first, int n
                                             TAG_GATHER, m->data, requests++),
                                   "MPI_Isend"));
     }
-    LT_TRY(err = lt_mpi_wait(m->requests, m->statuses, 2 * (world - 1)));
+    LT_TRY(err = lt_mpi_wait(m->base.group, m->requests, m->statuses, 2 * (world - 1)));
 fail:
     return err;
 }
@@ -172,52 +165,25 @@ static lt_err broadcast(mpi_comm *m, const mpi_call *q)
         LT_TRY(err = lt_mpi_check(MPI_Ibcast((char *)q->in.data + done, message(m, bytes, done),
                                              MPI_BYTE, q->root, m->data, m->requests),
                                   "MPI_Ibcast"));
-        LT_TRY(err = lt_mpi_wait(m->requests, m->statuses, 1));
+        LT_TRY(err = lt_mpi_wait(m->base.group, m->requests, m->statuses, 1));
     }
 fail:
     return err;
 }
 
-/* "rank 2 (host): call 17: all_gather of 640 bf16" */
-static void describe(lt_buf *text, const mpi_comm *m, int rank)
-{
-    const call_mark *c = &m->all_marks[rank];
-
-    lt_buf_printf(text, "rank %d (%s): call %lld: %s of %lld %s", rank, m->hosts[rank],
-                  (long long)c->number, kind_names[c->kind], (long long)c->n,
-                  lt_dtype_name((lt_dtype)c->dtype));
-    if (c->kind == BROADCAST)
-        lt_buf_printf(text, " from rank %d", c->root);
-}
-
 /* Every rank finds the same difference, so all of them stop before the collective. */
 static lt_err compare_marks(mpi_comm *m, const mpi_call *q)
 {
-    call_mark mine = { .number = m->n_calls,
-                       .n = q->in.cols,
-                       .kind = (int32_t)q->kind,
-                       .dtype = (int32_t)q->in.dtype,
-                       .root = q->root };
-    lt_buf text = { 0 };
-    int odd = 1;
+    lt_call_mark mine = lt_call_mark_of(m->n_calls, q->kind, q->in, q->root);
     lt_err err;
 
-    err = lt_mpi_check(
-        MPI_Allgather(&mine, sizeof mine, MPI_BYTE, m->all_marks, sizeof mine, MPI_BYTE, m->marks),
-        "MPI_Allgather");
-    if (err != LT_OK) {
-        lt_group_abandon(m->base.group);
-        return err;
-    }
-    while (odd < m->base.world && memcmp(&m->all_marks[odd], &m->all_marks[0], sizeof mine) == 0)
-        odd++;
-    if (odd == m->base.world)
-        return LT_OK;
-    describe(&text, m, odd);
-    lt_buf_printf(&text, "; ");
-    describe(&text, m, 0);
-    err = lt_fail(LT_EFAULT, "the ranks call different collectives: %s", text.data);
-    lt_buf_release(&text);
+    LT_TRY(err = lt_mpi_check(MPI_Iallgather(&mine, sizeof mine, MPI_BYTE, m->all_marks,
+                                             sizeof mine, MPI_BYTE, m->marks, m->requests),
+                              "MPI_Iallgather"));
+    LT_TRY(err = lt_mpi_wait(m->base.group, m->requests, m->statuses, 1));
+    return lt_call_marks_compare(m->all_marks, m->hosts, m->base.world);
+fail:
+    lt_group_abandon(m->base.group);
     return err;
 }
 
@@ -225,16 +191,16 @@ static lt_err run_collective(mpi_comm *m, const mpi_call *q)
 {
     lt_err err = LT_OK;
 
-    if (q->kind == REDUCE_SCATTER)
+    if (q->kind == LT_CALL_REDUCE_SCATTER)
         err = reduce_scatter(m, q);
-    else if (q->kind == ALL_GATHER)
+    else if (q->kind == LT_CALL_ALL_GATHER)
         err = all_gather(m, q);
     else
         err = broadcast(m, q);
     if (err != LT_OK) {
         lt_group_abandon(m->base.group);
         err = lt_fail_in("rank %d (%s): call %lld: %s of %lld %s", m->base.rank,
-                         m->base.group->host, (long long)m->n_calls, kind_names[q->kind],
+                         m->base.group->host, (long long)m->n_calls, lt_call_name(q->kind),
                          (long long)q->in.cols, lt_dtype_name(q->in.dtype));
     }
     return err;
@@ -281,19 +247,20 @@ static void enqueue(const mpi_call *q)
 static void mpi_reduce_scatter(lt_comm *comm, lt_tensor out, lt_tensor in)
 {
     lt_comm_check_reduce(comm, out, in);
-    enqueue(&(mpi_call){ .m = mpi_of(comm), .kind = REDUCE_SCATTER, .out = out, .in = in });
+    enqueue(&(mpi_call){ .m = mpi_of(comm), .kind = LT_CALL_REDUCE_SCATTER, .out = out, .in = in });
 }
 
 static void mpi_all_gather(lt_comm *comm, lt_tensor out, lt_tensor in)
 {
     lt_comm_check_gather(comm, out, in);
-    enqueue(&(mpi_call){ .m = mpi_of(comm), .kind = ALL_GATHER, .out = out, .in = in });
+    enqueue(&(mpi_call){ .m = mpi_of(comm), .kind = LT_CALL_ALL_GATHER, .out = out, .in = in });
 }
 
 static void mpi_broadcast(lt_comm *comm, lt_tensor x, int root)
 {
     lt_comm_check_broadcast(comm, x, root);
-    enqueue(&(mpi_call){ .m = mpi_of(comm), .kind = BROADCAST, .root = root, .out = x, .in = x });
+    enqueue(&(mpi_call){
+        .m = mpi_of(comm), .kind = LT_CALL_BROADCAST, .root = root, .out = x, .in = x });
 }
 
 static void mpi_group(lt_comm *comm)
@@ -325,20 +292,18 @@ static void release(mpi_comm *m)
     free(m);
 }
 
-/* When the group is lost, the communication thread may wait in MPI for a rank that is gone: then it
- * keeps what it uses, for the little while until the process ends. */
+/* Waits of an abandoned group end by themselves.  What they waited for may still be written to: it
+ * is left alone for the little while until the process ends. */
 static void mpi_close(lt_comm *comm)
 {
     mpi_comm *m = mpi_of(comm);
 
-    if (!has_failed(m) && atomic_load(&comm->group->failed))
-        return;
     (void)lt_dev_sync(comm->dev);
-    if (!atomic_load(&comm->group->failed)) {
-        MPI_Comm_free(&m->data);
-        if (m->all_marks)
-            MPI_Comm_free(&m->marks);
-    }
+    if (atomic_load(&comm->group->failed))
+        return;
+    MPI_Comm_free(&m->data);
+    if (m->all_marks)
+        MPI_Comm_free(&m->marks);
     release(m);
 }
 

@@ -22,11 +22,12 @@ typedef struct mpi_group {
     MPI_Comm comm;
 } mpi_group;
 
-/* The first line, or what stands before its first comma, with blanks and tabs as one blank. */
+/* "Open MPI v4.1.4, package: ..." gives "Open MPI v4.1.4", and "MPICH Version:\t4.0.2\n..." gives
+ * "MPICH 4.0.2". */
 const char *lt_mpi_library(void)
 {
     static char name[64];
-    char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    char text[MPI_MAX_LIBRARY_VERSION_STRING], *word;
     size_t n = 0;
     int len;
 
@@ -37,14 +38,17 @@ const char *lt_mpi_library(void)
             name[n++] = text[i];
         else if (n > 0 && name[n - 1] != ' ')
             name[n++] = ' ';
+    word = strstr(name, "Version: ");
+    if (word)
+        memmove(word, word + 9, strlen(word + 9) + 1);
     return name;
 }
 
-static lt_err wait_one(MPI_Request *request)
+static lt_err wait_one(const lt_group *g, MPI_Request *request)
 {
     MPI_Status status;
 
-    return lt_mpi_wait(request, &status, 1);
+    return lt_mpi_wait(g, request, &status, 1);
 }
 
 static lt_err mpi_all_gather(lt_group *g, void *all, const void *mine, size_t bytes)
@@ -56,7 +60,7 @@ static lt_err mpi_all_gather(lt_group *g, void *all, const void *mine, size_t by
     LT_TRY(err = lt_mpi_check(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
                                              ((mpi_group *)g)->comm, &request),
                               "MPI_Iallgather"));
-    LT_TRY(err = wait_one(&request));
+    LT_TRY(err = wait_one(g, &request));
 fail:
     return err;
 }
@@ -75,7 +79,7 @@ static lt_err mpi_broadcast(lt_group *g, void *data, size_t bytes, int root)
         LT_TRY(err = lt_mpi_check(MPI_Ibcast((char *)data + done, message(bytes, done), MPI_BYTE,
                                              root, ((mpi_group *)g)->comm, &request),
                                   "MPI_Ibcast"));
-        LT_TRY(err = wait_one(&request));
+        LT_TRY(err = wait_one(g, &request));
     }
 fail:
     return err;
@@ -90,7 +94,7 @@ static lt_err receive_part(mpi_group *m, int rank, void *part, uint64_t bytes)
         LT_TRY(err = lt_mpi_check(MPI_Irecv((char *)part + done, message(bytes, done), MPI_BYTE,
                                             rank, TAG_GATHER, m->comm, &request),
                                   "MPI_Irecv"));
-        LT_TRY(err = wait_one(&request));
+        LT_TRY(err = wait_one(&m->base, &request));
     }
 fail:
     return err;
@@ -105,7 +109,7 @@ static lt_err send_part(mpi_group *m, const void *part, uint64_t bytes)
         LT_TRY(err = lt_mpi_check(MPI_Isend((const char *)part + done, message(bytes, done),
                                             MPI_BYTE, 0, TAG_GATHER, m->comm, &request),
                                   "MPI_Isend"));
-        LT_TRY(err = wait_one(&request));
+        LT_TRY(err = wait_one(&m->base, &request));
     }
 fail:
     return err;
@@ -156,17 +160,18 @@ static void ask_for_yield(const lt_launch *launch)
 /* MPI sees another world than the launcher: they are not of one kind. */
 static lt_err refuse_world(const lt_launch *launch, int world)
 {
-    const char *library = lt_mpi_library();
-    bool by_srun = strncmp(launch->by, "srun", 4) == 0;
-    const char *other = strncmp(library, "Open MPI", 8) == 0
-                            ? "mpirun of Open MPI (Debian: mpirun.openmpi)"
-                            : "mpirun of MPICH (Debian: mpirun.mpich)";
+    const char *library = lt_mpi_library(), *start = "mpirun of MPICH (Debian: mpirun.mpich)";
+    const char *step = "srun --mpi=pmi2, or inside sbatch with ";
 
+    if (strncmp(library, "Open MPI", 8) == 0) {
+        start = "mpirun of Open MPI (Debian: mpirun.openmpi)";
+        step = "srun --mpi=pmix, or inside sbatch with ";
+    }
     return lt_fail(LT_EUSAGE,
                    "%s started rank %d of %d, but this lt was built with %s, which finds %d; "
                    "start it with %s%s",
                    launch->by, launch->rank, launch->world, library, world,
-                   by_srun ? "srun --mpi=pmix, or inside sbatch with " : "", other);
+                   strncmp(launch->by, "srun", 4) == 0 ? step : "", start);
 }
 
 lt_err lt_group_mpi_open(lt_group **out, const lt_launch *launch)

@@ -18,14 +18,18 @@ lt_err lt_mpi_check(int code, const char *call)
     return lt_fail(LT_EFAULT, "%s: %s", call, text);
 }
 
-lt_err lt_mpi_wait(MPI_Request *requests, MPI_Status *statuses, int n)
+lt_err lt_mpi_wait(const lt_group *g, MPI_Request *requests, MPI_Status *statuses, int n)
 {
     const struct timespec nap = { .tv_nsec = SLEEP_NS };
     int done = 0, code = MPI_SUCCESS;
 
     for (int looks = 0; !done && code == MPI_SUCCESS; looks++) {
-        if (looks > LOOKS)
+        if (looks > LOOKS) {
+            if (atomic_load(&g->failed))
+                return lt_fail(LT_EFAULT, "rank %d (%s) waits for the other ranks no longer",
+                               g->rank, g->host);
             nanosleep(&nap, NULL);
+        }
         code = MPI_Testall(n, requests, &done, statuses);
     }
     for (int i = 0; code == MPI_ERR_IN_STATUS && i < n; i++)

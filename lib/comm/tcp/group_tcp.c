@@ -38,28 +38,46 @@ static lt_err gone(const tcp_group *t, int rank, int cause)
                    why);
 }
 
+static lt_err check_patience(const tcp_group *t)
+{
+    if (atomic_load(&t->base.failed))
+        return lt_fail(LT_EFAULT, "rank %d (%s) waits for the other ranks no longer", t->base.rank,
+                       t->base.host);
+    return LT_OK;
+}
+
 static lt_err send_all(tcp_group *t, int rank, const void *data, size_t n, int flags)
 {
-    for (size_t done = 0; done < n;) {
+    lt_err err = LT_OK;
+
+    for (size_t done = 0; done < n && err == LT_OK;) {
         ssize_t k = send(t->fds[rank], (const char *)data + done, n - done, flags | MSG_NOSIGNAL);
 
-        if (k < 0 && errno != EINTR)
+        if (k < 0 && errno != EINTR && errno != EAGAIN)
             return gone(t, rank, errno);
-        done += k < 0 ? 0 : (size_t)k;
+        if (k < 0)
+            err = check_patience(t);
+        else
+            done += (size_t)k;
     }
-    return LT_OK;
+    return err;
 }
 
 static lt_err receive_all(tcp_group *t, int rank, void *data, size_t n)
 {
-    for (size_t done = 0; done < n;) {
+    lt_err err = LT_OK;
+
+    for (size_t done = 0; done < n && err == LT_OK;) {
         ssize_t k = recv(t->fds[rank], (char *)data + done, n - done, 0);
 
-        if (k == 0 || (k < 0 && errno != EINTR))
+        if (k == 0 || (k < 0 && errno != EINTR && errno != EAGAIN))
             return gone(t, rank, k == 0 ? 0 : errno);
-        done += k < 0 ? 0 : (size_t)k;
+        if (k < 0)
+            err = check_patience(t);
+        else
+            done += (size_t)k;
     }
-    return LT_OK;
+    return err;
 }
 
 static lt_err send_message(tcp_group *t, int rank, kind what, const void *data, uint64_t bytes)
@@ -116,8 +134,14 @@ static lt_err collect(tcp_group *t, kind what, void *const *parts, const uint64_
     for (int r = 0; r < world; r++)
         t->polled[r] = (struct pollfd){ .fd = r == 0 ? -1 : t->fds[r], .events = POLLIN };
     while (missing > 0) {
-        if (poll(t->polled, (nfds_t)world, -1) < 0 && errno != EINTR)
+        int n_ready = poll(t->polled, (nfds_t)world, 1000);
+
+        if (n_ready < 0 && errno != EINTR)
             return lt_fail(LT_EIO, "poll: %s", strerror(errno));
+        if (n_ready <= 0) {
+            LT_TRY(err = check_patience(t));
+            continue;
+        }
         for (int r = 1; r < world; r++) {
             if (t->polled[r].fd < 0 || !t->polled[r].revents)
                 continue;

@@ -41,19 +41,22 @@ static void set_option(int fd, int level, int name, int value)
         lt_log_debug("socket option %d: %s", name, strerror(errno));
 }
 
-static void set_patience(int fd, double seconds)
+/* name: SO_RCVTIMEO or SO_SNDTIMEO; 0 seconds: for ever */
+static void set_patience(int fd, int name, double seconds)
 {
     struct timeval t = { .tv_sec = (time_t)seconds,
                          .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6) };
 
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) != 0)
-        lt_log_debug("SO_RCVTIMEO: %s", strerror(errno));
+    if (setsockopt(fd, SOL_SOCKET, name, &t, sizeof t) != 0)
+        lt_log_debug("socket option %d: %s", name, strerror(errno));
 }
 
-/* Messages leave at once; a host that fell silent is noticed within 20 seconds. */
+/* Messages leave at once; a host that fell silent is noticed within 20 seconds.  A rank may compute
+ * as long as it likes: who waits for it looks up once a second. */
 static void make_peer(int fd)
 {
-    set_patience(fd, 0); /* for ever: a rank may compute as long as it likes */
+    set_patience(fd, SO_RCVTIMEO, 1);
+    set_patience(fd, SO_SNDTIMEO, 1);
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 5);
@@ -122,7 +125,7 @@ static bool take_in(int fd, int *fds, char (*hosts)[LT_HOST_NAME_BYTES], const l
     hello h;
 
     memcpy(a.magic, magic, sizeof magic);
-    set_patience(fd, HELLO_SECONDS);
+    set_patience(fd, SO_RCVTIMEO, HELLO_SECONDS);
     if (read_exactly(fd, &h, sizeof h) && memcmp(h.magic, magic, sizeof magic) == 0) {
         why = refusal(&h, fds, launch);
         if (why)
@@ -191,17 +194,12 @@ fail:
 static int connect_to(const struct addrinfo *a)
 {
     int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), cause;
-    struct timeval t = { .tv_sec = CONNECT_SECONDS };
 
     if (fd < 0)
         return -1;
-    /* For a connection the patience of sending counts. */
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0 &&
-        connect(fd, a->ai_addr, a->ai_addrlen) == 0) {
-        t.tv_sec = 0;
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0)
-            return fd;
-    }
+    set_patience(fd, SO_SNDTIMEO, CONNECT_SECONDS); /* counts for a connection, too */
+    if (connect(fd, a->ai_addr, a->ai_addrlen) == 0)
+        return fd;
     cause = errno == EINPROGRESS ? ETIMEDOUT : errno;
     close(fd);
     errno = cause;
@@ -228,7 +226,7 @@ static int try_first(const lt_launch *launch, const hello *h, double deadline, a
     freeaddrinfo(list);
     if (fd < 0)
         return -1;
-    set_patience(fd, milliseconds_left(deadline) / 1e3);
+    set_patience(fd, SO_RCVTIMEO, milliseconds_left(deadline) / 1e3);
     if (send(fd, h, sizeof *h, MSG_NOSIGNAL) == (ssize_t)sizeof *h &&
         read_exactly(fd, a, sizeof *a) && memcmp(a->magic, magic, sizeof magic) == 0)
         return fd;
