@@ -1,7 +1,7 @@
 # lt - train language models with separate tools in C and CUDA C.
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
 #   make install    DESTDIR= PREFIX=/usr/local    make check-gpu  the operations on this GPU
-#   make check-long the same sweeps in full
+#   make check-long the sweeps it samples, in full
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
 #   make demo       text to generated text        make clean
@@ -129,7 +129,7 @@ $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 tests: $(TESTS) $(HELPERS)
 check: all tests
 	@B=$B sh tests/run_tests.sh $(TESTS)
-# Hours where `check` has minutes: each line is a test that has a sample in `check`.
+# The sweeps that `check` only samples.
 check-long: all tests
 	LT_LONG=1 $B/tests/ckpt/test_checkpoint_flips
 	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_save.sh all
