@@ -79,6 +79,7 @@ written() { # requests that the device has done and those under way
 copy_disk() {
     while :; do
         before=$(written)
+        rm -f copy.img # a new file: the loop device of the last copy may still be going away
         cp disk.img copy.img
         [ "$before" != "$(written)" ] || [ "${before#* }" != 0 ] || return 0
     done
