@@ -2,7 +2,7 @@
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
 #   MPICC=mpicc.mpich picks another MPI, MPI=0 none; make check-ranks: only the tests on many ranks
 #   make install    DESTDIR= PREFIX=/usr/local    make check-gpu  the operations on this GPU
-#   make check-long the same sweeps in full
+#   make check-long the sweeps it samples, in full
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
 #   make demo       text to generated text        make clean
@@ -161,7 +161,7 @@ check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
 check-ranks: ranks
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh --ranks
-# Hours where `check` has minutes: each line is a test that has a sample in `check`.
+# The sweeps that `check` only samples.
 check-long: all tests
 	LT_LONG=1 $B/tests/ckpt/test_checkpoint_flips
 	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_save.sh all

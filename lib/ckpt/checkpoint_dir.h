@@ -26,7 +26,7 @@ LT_MUST_USE lt_err lt_ckpt_retire(const char *dir, int keep_last);
 /* Removes what dead jobs left; call it with the lock held.  An absent directory is fine. */
 LT_MUST_USE lt_err lt_ckpt_sweep(const char *dir);
 
-/* One writing job a directory.  The kernel drops the lock with the process, so a dead job blocks
+/* One writing job a directory, held by its rank 0.  The kernel drops the lock with the process, so a dead job blocks
  * nobody; a second job gets LT_EIO naming host, pid and start of the holder. */
 typedef struct lt_ckpt_dir_lock lt_ckpt_dir_lock;
 LT_MUST_USE lt_err lt_ckpt_lock(lt_ckpt_dir_lock **out, const char *dir); /* makes dir */

@@ -270,6 +270,21 @@ uint64_t lt_ckpt_request_bytes(const lt_ckpt_save_request *rq)
     return bytes;
 }
 
+/* The rename was refused with `fault`. */
+static lt_err judge_rename(int fault, const char *tmp, const char *final, bool replaces)
+{
+    if (replaces && (fault == EINVAL || fault == ENOSYS))
+        return lt_fail(LT_ENOTSUP,
+                       "%s: exists, and this file system cannot replace it in one step; remove it "
+                       "first",
+                       final);
+    /* NFS repeats a call whose answer was lost and then finds nothing to rename.  Only we know the
+     * name of this attempt: what is gone from there is where we wanted it. */
+    if (!replaces && fault == ENOENT && !lt_path_exists(tmp) && lt_path_exists(final))
+        return LT_OK;
+    return lt_fail(LT_EIO, "%s: cannot rename to %s: %s", tmp, final, strerror(fault));
+}
+
 /* Gives the finished folder its name.  A folder that has it already changes places with ours in one
  * step, so there is no moment without a complete checkpoint. */
 static lt_err publish(const char *tmp, bool *published)
@@ -280,15 +295,8 @@ static lt_err publish(const char *tmp, bool *published)
 
     final[strlen(tmp) - (LT_CKPT_ATTEMPT_BYTES - 1) - strlen(TMP_MARK)] = '\0';
     replaces = lt_path_exists(final);
-    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, final, replaces ? RENAME_EXCHANGE : 0) != 0) {
-        err = replaces && (errno == EINVAL || errno == ENOSYS)
-                  ? lt_fail(LT_ENOTSUP,
-                            "%s: exists, and this file system cannot replace it in one step; "
-                            "remove it first",
-                            final)
-                  : lt_fail(LT_EIO, "%s: cannot rename to %s: %s", tmp, final, strerror(errno));
-        goto fail;
-    }
+    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, final, replaces ? RENAME_EXCHANGE : 0) != 0)
+        LT_TRY(err = judge_rename(errno, tmp, final, replaces));
     *published = true;
     dir = lt_strdup(final);
     slash = strrchr(dir, '/');

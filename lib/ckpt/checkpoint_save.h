@@ -7,8 +7,9 @@
  *     lt_ckpt_begin                                          the path goes to all, or the error
  *                             lt_ckpt_write, or in the
  *                             background lt_ckpt_writer_start
- *          training goes on ...                              each step: is every rank done?
- *                             lt_ckpt_writer_join            all ends: parts to rank 0, or an error
+ *          training goes on ...                              each step: has every rank ended?  A
+ *                                                            rank failed: the others cancel
+ *                             lt_ckpt_writer_join            parts go to rank 0, or an error
  *     lt_ckpt_commit                                         the outcome goes to all
  *     lt_ckpt_retire
  *     lt_ckpt_discard         instead of the last two, when a rank failed and all have ended

@@ -1,8 +1,8 @@
 /* ckpt/checkpoint_writer.h - one rank's part of a save, written while training goes on.
  *
  * Owns one thread that sleeps between jobs.  It runs at low priority for the CPU (SCHED_BATCH, nice)
- * and the disk, and its files are written out as they grow, so compute threads and other writers
- * hardly notice it.  It never talks to other ranks and never commits: see checkpoint_save.h for who
+ * and the disk, and its files are written out as they grow: where every core computes, steps are a
+ * little slower for a while instead of much slower at once.  It never talks to other ranks and never commits: see checkpoint_save.h for who
  * does what when.  One thread uses a writer. */
 #ifndef LT_CKPT_CHECKPOINT_WRITER_H
 #define LT_CKPT_CHECKPOINT_WRITER_H

@@ -123,6 +123,27 @@ static outcome run(child_work work, const char *dir, int k, int error)
     return o;
 }
 
+/* Runs the work and lets its renameat2 be done, but answers ENOENT, as NFS does when it repeats a call
+ * whose first answer was lost.  Exit status, -1 when nothing was traced. */
+static int run_with_lost_answer(child_work work, const char *dir)
+{
+    pid_t pid = start(work, dir);
+    struct user_regs_struct regs;
+    int status = 0;
+
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+        return -1;
+    ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)PTRACE_O_EXITKILL);
+    while (next_stop(pid, &status)) { /* entries and returns: orig_rax is the call at both */
+        if (ptrace(PTRACE_GETREGS, pid, NULL, &regs) == 0 && regs.orig_rax == SYS_renameat2 &&
+            regs.rax == 0) {
+            regs.rax = (unsigned long long)(long long)-ENOENT;
+            ptrace(PTRACE_SETREGS, pid, NULL, &regs);
+        }
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 static size_t count_matching(const char *dir, const char *part)
 {
     DIR *d = opendir(dir);
@@ -232,6 +253,23 @@ LT_TEST(checkpoint_save_refused_at_every_call)
     }
     printf("# refused at each of %d calls, %d of them failed the save\n", k, n_failed);
     LT_CHECK(n_failed > 20);
+}
+
+LT_TEST(checkpoint_commit_whose_rename_was_made_twice)
+{
+    char dir[512];
+    int status;
+
+    LT_CHECK_OK(fixture_save(fixture_dir(dir, "lost"), 1));
+    status = run_with_lost_answer(save_two, dir);
+    if (status < 0) {
+        lt_test_skip("ptrace is not allowed here");
+        return;
+    }
+    LT_CHECK_INT(status, 0);
+    LT_CHECK(newest(dir) == 2);
+    LT_CHECK_INT(count_matching(dir, ".tmp."), 0);
+    LT_CHECK_INT(run_with_lost_answer(save_one_again, dir), 1); /* an exchange is another matter */
 }
 
 /* Exit status of the work in a child of its own. */

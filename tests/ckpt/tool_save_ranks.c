@@ -1,7 +1,7 @@
 /* A job of two ranks that saves checkpoints and does nothing else, for tests that kill it, refuse its
  * calls or cut its power (kill_save.sh, power_cut.sh).
  *
- *   tool_save_ranks save DIR STEP SALT [RANK COMMAND...]  one save, older steps retired
+ *   tool_save_ranks save DIR STEP SALT [RANK COMMAND...]  sweeps, saves once, retires older steps
  *   tool_save_ranks loop DIR ROWS       saves step after step and says each that is committed
  *   tool_save_ranks show DIR            "STEP SALT" of the newest step, after comparing every element
  *   tool_save_ranks sweep DIR           what a restarted job does first
@@ -132,6 +132,7 @@ static int run_rank(int rank, const char *dir, uint64_t step, uint64_t salt, int
     if (rank == 1)
         return save_rank_1(&s, step, peer) ? 0 : 1;
     LT_TRY(err = lt_ckpt_lock(&lock, dir));
+    LT_TRY(err = lt_ckpt_sweep(dir));
     LT_TRY(err = save_rank_0(dir, &s, step, peer));
 fail:
     lt_ckpt_unlock(lock);

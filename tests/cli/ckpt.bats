@@ -95,6 +95,7 @@ flip() { # FILE OFFSET
     run lt-ckpt-merge --verify "$broken"
     [ "$status" -eq 65 ]
     [[ "$output" == *"weights-00001.safetensors: damaged in block 0 (bytes 0 to 12191, holding the header and tensor transformer.wte.weight and 27 more): crc32c "* ]]
+    [[ "$output" == *"; bit 0 of byte 9000 flipped, in tensor transformer.h.1.attn.c_attn.weight, would explain it"* ]]
     [[ "$output" == *"tokenizer.json: damaged in block 0 (bytes 0 to 3421): crc32c "* ]]
     [[ "$output" == *"$broken is damaged" ]]
 }
