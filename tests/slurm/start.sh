@@ -41,7 +41,7 @@ ReturnToService=2
 JobRequeue=1
 MinJobAge=300
 KillWait=5
-SchedulerParameters=sched_interval=2,requeue_delay=1,batch_sched_delay=0
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
 SchedulerType=sched/builtin
 NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((base + 1)) CPUs=$cpus State=UNKNOWN
 NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((base + 2)) CPUs=$cpus State=UNKNOWN
