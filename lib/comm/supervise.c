@@ -42,6 +42,7 @@ typedef struct supervisor {
     lt_watch_rank me;
     char hub_host[LT_WATCH_HOST_BYTES];
     uint64_t key;
+    bool cut_off; /* silence ended the job: our launcher may wait for ever for its other half */
     lt_watch_hub *hub; /* rank 0 */
     double clock, now; /* clock: the real one at the last tick; now: ours */
     double spoke, heard, died_at;
@@ -60,21 +61,27 @@ static void fill_set(sigset_t *set)
 
 /* ---- the rank's process */
 
-/* The letter of /proc/PID/stat behind the name, which may hold anything. */
-static char process_state(pid_t pid)
+/* /proc/PID/stat: "PID (NAME) STATE ..."; empty when there is no such process. */
+static void read_stat(pid_t pid, char *text, size_t bytes)
 {
-    char path[64], text[512], *p;
+    char path[64];
     FILE *f;
     size_t n;
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     f = fopen(path, "re");
-    if (!f)
-        return '?';
-    n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
+    n = f ? fread(text, 1, bytes - 1, f) : 0;
     text[n] = '\0';
-    p = strrchr(text, ')');
+    if (f)
+        fclose(f);
+}
+
+static char process_state(pid_t pid)
+{
+    char text[512], *p;
+
+    read_stat(pid, text, sizeof text);
+    p = strrchr(text, ')'); /* the name may hold anything */
     return p && p[1] == ' ' && p[2] ? p[2] : '?';
 }
 
@@ -184,7 +191,8 @@ static void hear_hub(supervisor *s)
     }
     if (got == LT_WATCH_READ_END)
         lose_hub(s, "its supervisor is gone");
-    else if (s->now - s->heard > LT_WATCH_SILENT_S)
+    s->cut_off = got == LT_WATCH_READ_NONE && s->now - s->heard > LT_WATCH_SILENT_S;
+    if (s->cut_off)
         lose_hub(s, "its supervisor has fallen silent");
 }
 
@@ -247,6 +255,22 @@ static void hear_signals(supervisor *s)
         else
             kill(s->child, s->handed = (int)info.ssi_signo);
     }
+}
+
+/* Open MPI 4 does not notice a host that has fallen silent: mpirun would wait for its daemon there,
+ * and the daemon for mpirun.  SIGTERM makes it wait too, or crash. */
+static void end_launcher(const supervisor *s)
+{
+    static const char *const names[] = { "(mpirun", "(mpiexec", "(orterun", "(orted" };
+    char text[512], *name;
+
+    if (s->me.local_rank != 0 || getppid() != s->launcher)
+        return;
+    read_stat(s->launcher, text, sizeof text);
+    name = strchr(text, '(');
+    for (size_t i = 0; name && i < LT_COUNT(names); i++)
+        if (strncmp(name, names[i], strlen(names[i])) == 0)
+            kill(s->launcher, SIGKILL);
 }
 
 /* ---- the loop */
@@ -315,6 +339,8 @@ static int watch_rank(supervisor *s)
             end_rank(s, 1);
         }
     }
+    if (s->over && (s->cut_off || (s->hub && lt_watch_hub_cut_off(s->hub))))
+        end_launcher(s);
     if (s->over)
         return s->verdict;
     return WIFSIGNALED(s->status) ? 128 + WTERMSIG(s->status) : WEXITSTATUS(s->status);

@@ -14,7 +14,7 @@
 
 enum { MAX_GUESTS = 1024, N_EVENTS = 64 };
 
-#define LINGER_S 2.0 /* for the members to take the word to stop */
+#define LINGER_S 0.5 /* for the members to take the word to stop; Open MPI kills us after 1 s */
 
 /* A connection: a guest until its hello, then the member `rank`. */
 typedef struct peer {
@@ -239,13 +239,24 @@ void lt_watch_hub_work(lt_watch_hub *h, double now)
     lt_buf_release(&why);
 }
 
+static bool has_members(const lt_watch_hub *h)
+{
+    for (const peer *p = h->peers; p; p = p->next)
+        if (p->rank >= 0 && p->line.fd >= 0)
+            return true;
+    return false;
+}
+
+bool lt_watch_hub_cut_off(const lt_watch_hub *h)
+{
+    return h->stopped && has_members(h);
+}
+
 bool lt_watch_hub_done(const lt_watch_hub *h, double now)
 {
-    bool lines = false, watched = false;
+    bool watched = false;
 
-    for (const peer *p = h->peers; p; p = p->next)
-        lines = lines || (p->rank >= 0 && p->line.fd >= 0);
     for (int i = 0; i < h->world; i++)
         watched = watched || (h->members[i].joined && !h->members[i].left);
-    return h->stopped ? !lines || now - h->stopped_at > LINGER_S : !watched;
+    return h->stopped ? !has_members(h) || now - h->stopped_at > LINGER_S : !watched;
 }

@@ -19,6 +19,8 @@ void lt_watch_hub_work(lt_watch_hub *h, double now);
 void lt_watch_hub_stop(lt_watch_hub *h, int status, double now);
 /* Nobody needs it any more: all that joined have left, or have been stopped. */
 bool lt_watch_hub_done(const lt_watch_hub *h, double now);
+/* Done, but the word to stop did not reach everybody. */
+bool lt_watch_hub_cut_off(const lt_watch_hub *h);
 void lt_watch_hub_close(lt_watch_hub *h); /* NULL is fine */
 
 #endif

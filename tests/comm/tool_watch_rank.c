@@ -29,7 +29,7 @@ typedef struct meeting {
 
 typedef struct args {
     const char *meet, *misdeed;
-    int64_t rank, world, steps, who, at;
+    int64_t rank, world, local_rank, steps, who, at;
     double step_s, hang_timeout, stall_s, save_s;
     bool early;
 } args;
@@ -82,15 +82,11 @@ static meeting *open_meeting(const char *path)
 
 static lt_err join(const args *a, meeting *m, lt_watch *w)
 {
-    lt_watch_rank me = { (int)a->rank, (int)a->world, (int)a->rank, "" };
-    const char *host = getenv("LT_TEST_HOST");
+    lt_watch_rank me = { (int)a->rank, (int)a->world, (int)a->local_rank, "" };
     lt_buf address = { 0 };
     lt_err err = LT_OK;
 
-    if (host)
-        snprintf(me.host, sizeof me.host, "%s", host);
-    else
-        gethostname(me.host, sizeof me.host - 1);
+    gethostname(me.host, sizeof me.host - 1);
     if (a->rank == 0) {
         LT_TRY(err = lt_watch_open_hub(w, (int)a->world, &address));
         snprintf(m->address, sizeof m->address, "%s", lt_buf_cstr(&address));
@@ -170,8 +166,11 @@ int main(int argc, char **argv)
                                               NULL };
     static const char *const world_names[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS",
                                                NULL };
+    static const char *const local_names[] = { "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID",
+                                               NULL };
     args a = { .rank = from_environment(rank_names, 0),
                .world = from_environment(world_names, 1),
+               .local_rank = from_environment(local_names, -1),
                .steps = 100,
                .step_s = 0.01,
                .hang_timeout = 30 };
@@ -184,6 +183,8 @@ int main(int argc, char **argv)
 
     lt_log_init("tool_watch_rank", LT_LOG_INFO);
     LT_TRY(err = lt_options_parse(&command, argc, argv, &a, &rest, &done));
+    if (a.local_rank < 0)
+        a.local_rank = a.rank;
     LT_TRY(err = lt_supervise_start(&watch, (int)a.rank, &status));
     if (!watch)
         return status;
