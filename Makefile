@@ -97,7 +97,6 @@ bin_bench    := lt-bench
 BINS  := $(foreach t,$(TOOLS),$(if $(wildcard tools/$t/main.c),$B/bin/$(bin_$t)))
 TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/test_*.c)))
 RANKS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/ranks_*.c)))
-# Programs that tests run: without the unit test main.
 TEST_TOOLS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/tool_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -161,7 +160,6 @@ check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)
 check-ranks: ranks
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh --ranks
-# The sweeps that `check` only samples.
 check-long: all tests
 	LT_LONG=1 $B/tests/ckpt/test_checkpoint_flips
 	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_save.sh all

@@ -4,7 +4,7 @@
 #include "base/options.h"
 #include "config/config.h"
 #include "generate_cli.h"
-#include "train/launch.h"
+#include "train/rank_life.h"
 #include "train/report.h"
 
 #include <stdlib.h>
@@ -86,7 +86,7 @@ static lt_err act(const train_args *a, lt_config *config, lt_watch *watch)
         return lt_report_dry_run(config, stdout);
     if (a->explain_step)
         return lt_report_explain(config, a->explain_step, stdout);
-    return a->print_config ? LT_OK : lt_launch_train(config, watch);
+    return a->print_config ? LT_OK : lt_rank_train(config, watch);
 }
 
 static lt_err run(int argc, char **argv, lt_watch *watch)
@@ -140,7 +140,7 @@ int main(int argc, char **argv)
     lt_log_init("lt-train", LT_LOG_INFO);
     if (argc > 1 && strcmp(argv[1], "generate") == 0)
         return lt_log_exit(generate_main(argc - 1, argv + 1));
-    if (!lt_launch_begin(&watch, &status))
+    if (!lt_rank_begin(&watch, &status))
         return status;
     return lt_log_exit(run(argc, argv, watch));
 }

@@ -1,6 +1,6 @@
-/* train/launch.h - this process as a rank: watched, joined to the others, trained, left in order. */
-#ifndef LT_TRAIN_LAUNCH_H
-#define LT_TRAIN_LAUNCH_H
+/* train/rank_life.h - this process as a rank: watched, joined to the others, trained, left in order. */
+#ifndef LT_TRAIN_RANK_LIFE_H
+#define LT_TRAIN_RANK_LIFE_H
 
 #include "comm/supervise.h"
 #include "config/config.h"
@@ -8,9 +8,9 @@
 /* First thing in main, before any thread: one of several ranks gets a supervisor.  True in the process
  * that is to go on, with its watch (NULL: alone, nobody watches); false in the supervisor when all is
  * over, with the exit status of the rank. */
-bool lt_launch_begin(lt_watch **watch, int *status);
+bool lt_rank_begin(lt_watch **watch, int *status);
 
 /* lt_train as the rank that this process is, in the company that the launcher gave it. */
-LT_MUST_USE lt_err lt_launch_train(lt_config *config, lt_watch *watch);
+LT_MUST_USE lt_err lt_rank_train(lt_config *config, lt_watch *watch);
 
 #endif

@@ -1,5 +1,5 @@
-/* train/launch.c - from a process to a rank and back. */
-#include "train/launch.h"
+/* train/rank_life.c - from a process to a rank and back. */
+#include "train/rank_life.h"
 
 #include "base/log.h"
 #include "train/loop.h"
@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-bool lt_launch_begin(lt_watch **watch, int *status)
+bool lt_rank_begin(lt_watch **watch, int *status)
 {
     int rank = 0, world = 1;
 
@@ -42,7 +42,7 @@ fail:
     return err;
 }
 
-lt_err lt_launch_train(lt_config *config, lt_watch *watch)
+lt_err lt_rank_train(lt_config *config, lt_watch *watch)
 {
     lt_group *group = NULL;
     lt_err_record why = { LT_OK, "" };
