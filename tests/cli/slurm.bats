@@ -122,6 +122,17 @@ END
     done
 }
 
+@test "slurm: USR1 to srun's tasks reaches rank and supervisor, and counts once" {
+    printf '#!/bin/sh\nsrun --mpi=none "$@"\necho status $?\n' >job
+    id=$(sbatch --parsable -N1 -n2 -o job.log job "$tool" --meet="$PWD/meet" --steps=100000)
+    until_true 20 has 2 '^rank . pid' job.log
+    scancel --signal=USR1 "$id"
+    until_true 20 has 1 '^status' job.log
+    cat job.log
+    has 1 '^status 75' job.log
+    [ "$(sed -n 's/.*ended at step //p' job.log | uniq | wc -l)" -eq 1 ]
+}
+
 @test "slurm: a status other than 75 and too many restarts end the job" {
     job=$(LT_TRAIN="$tool" sbatch --parsable -o one.log "$sbatch" --meet="$PWD/meet" --early --misdeed=exit:65)
     until_true 20 state_is "$job" FAILED
