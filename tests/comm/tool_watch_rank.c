@@ -122,7 +122,7 @@ static void misbehave(const args *a)
     if (strcmp(a->misdeed, "stop") == 0)
         raise(SIGSTOP);
     if (strcmp(a->misdeed, "spin") == 0)
-        for (volatile int turns = 0;; turns++) {
+        for (volatile unsigned turns = 0;; turns++) {
         }
     if (strcmp(a->misdeed, "stall") == 0)
         pause_s(a->stall_s);
