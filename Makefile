@@ -188,6 +188,8 @@ install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/lt/pipelines
 	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $B/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/lt/pipelines/slurm
+	install -m 644 pipelines/slurm/train.sbatch $(DESTDIR)$(PREFIX)/share/lt/pipelines/slurm
 	install -m 644 pipelines/*.mk pipelines/*.yaml pipelines/*.sh pipelines/*.awk $(DESTDIR)$(PREFIX)/share/lt/pipelines
 clean:
 	rm -rf build

@@ -70,6 +70,28 @@ errors() {
     [ "$(errors)" -eq 0 ]
 }
 
+@test "watch: a hundred stalls in 100000 steps are no alarm (LT_LONG)" {
+    [ -n "${LT_LONG:-}" ] || skip "set LT_LONG=1: takes minutes"
+    job --steps=100000 --step-s=0 --who=1 --at=500 --every=1000 --misdeed=stall --stall-s=1 --hang-timeout=2
+    [ "$status" -eq 0 ]
+    [ "$(errors)" -eq 0 ]
+}
+
+@test "watch: a second signal, a second later, ends a rank that cannot stop" {
+    "$tool" --meet=meet --misdeed=spin >out 2>err &
+    job=$!
+    for _ in $(seq 500); do grep -q supervisor out && break; sleep 0.01; done
+    kill -TERM $job
+    kill -TERM $job
+    sleep 1.3
+    kill -0 $job
+    kill -TERM $job
+    status=0
+    wait $job || status=$?
+    cat err
+    [ "$status" -eq 143 ]
+}
+
 @test "watch: the status of a rank that gives up ends the job" {
     job --steps=1000 --who=1 --at=5 --misdeed=exit:65
     [ "$status" -eq 65 ]

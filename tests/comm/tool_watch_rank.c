@@ -29,7 +29,7 @@ typedef struct meeting {
 
 typedef struct args {
     const char *meet, *misdeed;
-    int64_t rank, world, local_rank, steps, who, at;
+    int64_t rank, world, local_rank, steps, who, at, every;
     double step_s, hang_timeout, stall_s, save_s;
     bool early;
 } args;
@@ -43,6 +43,7 @@ static const lt_option options[] = {
     { "hang-timeout", 0, LT_OPT_REAL, offsetof(args, hang_timeout), "S", "default 30", 0, 1e6 },
     { "who", 0, LT_OPT_INT, offsetof(args, who), "N", "the rank that misbehaves", 0, 63 },
     { "at", 0, LT_OPT_INT, offsetof(args, at), "STEP", "after this step", 0, 1e9 },
+    { "every", 0, LT_OPT_INT, offsetof(args, every), "STEPS", "and again after so many", 1, 1e9 },
     { "misdeed", 0, LT_OPT_STRING, offsetof(args, misdeed), "WHAT",
       "kill, segv, stop, spin, stall or exit:N" },
     { "stall-s", 0, LT_OPT_REAL, offsetof(args, stall_s), "S", "of stall", 0, 1e6 },
@@ -102,6 +103,14 @@ fail:
     return err;
 }
 
+static bool is_time(const args *a, uint64_t step)
+{
+    uint64_t at = (uint64_t)a->at;
+
+    return a->rank == a->who && a->misdeed &&
+           (step == at || (a->every && step > at && (step - at) % (uint64_t)a->every == 0));
+}
+
 static void misbehave(const args *a)
 {
     int code;
@@ -113,7 +122,7 @@ static void misbehave(const args *a)
     if (strcmp(a->misdeed, "stop") == 0)
         raise(SIGSTOP);
     if (strcmp(a->misdeed, "spin") == 0)
-        for (volatile int turns = 0;; turns++) {
+        for (volatile unsigned turns = 0;; turns++) {
         }
     if (strcmp(a->misdeed, "stall") == 0)
         pause_s(a->stall_s);
@@ -147,7 +156,7 @@ static lt_err steps(const args *a, meeting *m, lt_watch *w)
         pause_s(a->step_s / 2);
         lt_watch_phase(w, step, LT_PHASE_BACKWARD);
         pause_s(a->step_s / 2);
-        if (a->rank == a->who && step == (uint64_t)a->at && a->misdeed)
+        if (is_time(a, step))
             misbehave(a);
         lt_watch_phase(w, step, LT_PHASE_REDUCE);
         lt_watch_collective(w);
