@@ -24,24 +24,35 @@ static void init_block(lt_task *task, int64_t index, int worker)
                         t->values + first);
 }
 
+/* The ranks of a host share its processors. */
+static int host_threads(const lt_engine *e)
+{
+    int share = lt_cpu_count() / e->group->local_world;
+
+    return share > 1 ? share : 1;
+}
+
 lt_err lt_engine_init_weights(lt_engine *e, uint64_t seed)
 {
     int n = 0;
     lt_zero_piece *pieces = lt_zero_plan_pieces(e->plan, e->table, &n);
     init_task t = { .task = { init_block }, .e = e, .seed = seed };
+    lt_pool *own = e->dev->pool ? NULL : lt_pool_new(host_threads(e)); /* a GPU brings none */
     lt_err err = LT_OK;
 
     for (int i = 0; i < n; i++) {
         t.piece = &pieces[i];
         LT_TRY(err = lt_alloc_array(&t.values, (uint64_t)pieces[i].count, sizeof(float),
                                     "initial weights"));
-        lt_pool_run(e->dev->pool, &t.task, (pieces[i].count + INIT_BLOCK - 1) / INIT_BLOCK);
+        lt_pool_run(own ? own : e->dev->pool, &t.task,
+                    (pieces[i].count + INIT_BLOCK - 1) / INIT_BLOCK);
         LT_TRY(err = lt_zero_write(e->store, LT_ZERO_MASTER, &pieces[i], t.values));
         free(t.values);
         t.values = NULL;
     }
     LT_TRY(err = lt_zero_refresh(e->store));
 fail:
+    lt_pool_free(own);
     free(t.values);
     free(pieces);
     return err;

@@ -26,9 +26,14 @@ lt_err lt_ranks_agree(lt_group *g, lt_err mine)
     return err;
 }
 
+bool lt_ranks_together(const lt_group *g, lt_err err)
+{
+    return err == LT_OK || err == LT_ERESTART || failed_together || g->world == 1;
+}
+
 bool lt_ranks_last_word(const lt_group *g, lt_err err)
 {
-    bool together = err == LT_OK || err == LT_ERESTART || failed_together || g->world == 1;
+    bool together = lt_ranks_together(g, err);
 
     if (together && g->rank > 0)
         lt_log_init(name, LT_LOG_QUIET);
