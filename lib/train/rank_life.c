@@ -22,6 +22,14 @@ bool lt_rank_begin(lt_watch **watch, int *status)
     return *watch != NULL;
 }
 
+bool lt_rank_is_first(void)
+{
+    int rank = 0, world = 1;
+
+    lt_group_peek(&rank, &world);
+    return rank == 0;
+}
+
 /* The address of the hub goes round, then every supervisor joins it. */
 static lt_err join_watch(lt_watch *w, lt_group *g, double hang_timeout)
 {
@@ -42,14 +50,28 @@ fail:
     return err;
 }
 
-lt_err lt_rank_train(lt_config *config, lt_watch *watch)
+/* What is wrong with the start as such is wrong for every rank: the first tells. */
+static lt_err join_group(lt_group **group)
+{
+    lt_err err = lt_group_open(group);
+
+    if ((err == LT_EUSAGE || err == LT_ENOTSUP) && !lt_rank_is_first())
+        lt_log_init("lt-train", LT_LOG_QUIET);
+    return err;
+}
+
+lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
 {
     lt_group *group = NULL;
     lt_err_record why = { LT_OK, "" };
     lt_err err;
 
-    LT_TRY(err = lt_group_open(&group));
+    if (so_far != LT_OK && !watch)
+        return so_far;
+    lt_err_take(&why);
+    LT_TRY(err = join_group(&group));
     lt_ranks_talk(group, "lt-train");
+    LT_TRY(err = lt_ranks_agree(group, so_far == LT_OK ? LT_OK : lt_err_give(&why)));
     LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));
     err = lt_train(config, group, watch);
 fail:
