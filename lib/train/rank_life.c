@@ -64,6 +64,7 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
 {
     lt_group *group = NULL;
     lt_err_record why = { LT_OK, "" };
+    bool together;
     lt_err err;
 
     if (so_far != LT_OK && !watch)
@@ -75,12 +76,12 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
     LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));
     err = lt_train(config, group, watch);
 fail:
+    together = !group || lt_ranks_last_word(group, err);
     lt_err_take(&why);
-    if (group && !lt_ranks_last_word(group, err)) {
-        lt_group_abandon(group); /* alone: the others do not know, and end with this process */
-    } else if (watch) {
+    if (!together)
+        lt_group_abandon(group); /* the others do not know, and end with this process */
+    else if (watch)
         lt_watch_leave(watch);
-    }
     lt_group_close(group);
     lt_watch_close(watch);
     return err == LT_OK ? LT_OK : lt_err_give(&why);

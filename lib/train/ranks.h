@@ -10,7 +10,8 @@ void lt_ranks_talk(const lt_group *g, const char *program);
 /* lt_group_agree, remembered for the last word. */
 LT_MUST_USE lt_err lt_ranks_agree(lt_group *g, lt_err mine);
 /* Before a run ends with err.  True when all ranks end alike: in success, stopped, or by an agreed
- * failure, whose sentence only rank 0 will say; false when this rank fails alone. */
+ * failure, whose sentence rank 0 says here, while all are there: the launcher ends it with the first
+ * of the others that ends.  False when this rank fails alone. */
 bool lt_ranks_last_word(const lt_group *g, lt_err err);
 
 /* The sum over all ranks of each of n values, in rank order, in place. */
