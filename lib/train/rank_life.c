@@ -6,6 +6,7 @@
 #include "train/ranks.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 bool lt_rank_begin(lt_watch **watch, int *status)
 {
@@ -50,13 +51,16 @@ fail:
     return err;
 }
 
-/* What is wrong with the start as such is wrong for every rank: the first tells. */
+/* What is wrong with the start as such is wrong for every rank: the first tells, and the others give
+ * it time, since a launcher ends all with the first that ends. */
 static lt_err join_group(lt_group **group)
 {
     lt_err err = lt_group_open(group);
 
-    if ((err == LT_EUSAGE || err == LT_ENOTSUP) && !lt_rank_is_first())
+    if ((err == LT_EUSAGE || err == LT_ENOTSUP) && !lt_rank_is_first()) {
         lt_log_init("lt-train", LT_LOG_QUIET);
+        sleep(1);
+    }
     return err;
 }
 
