@@ -37,7 +37,7 @@ teardown() {
 ours() {
     local p
     for p in $(pgrep -f -- "^([^ ]*mpirun[^ ]*|lt-train) .*$mark( |\$)"); do
-        [ $# -eq 0 ] || tr '\0' '\n' <"/proc/$p/environ" 2>/dev/null | grep -Eqx "(OMPI_COMM_WORLD|PMI)_RANK=$1" || continue
+        [ $# -eq 0 ] || tr '\0' '\n' 2>/dev/null <"/proc/$p/environ" | grep -Eqx "(OMPI_COMM_WORLD|PMI)_RANK=$1" || continue
         echo "$p"
     done
 }
@@ -218,7 +218,7 @@ saved_step() {
         until_true 20 logged 5
         [ $last -eq 0 ] || grep -q "resuming from .*/ck/step-0*$last: step $last, " err
         if [ "$rank" = all ]; then
-            for r in 0 1; do kill -$signal "$(ours $r | head -n 1)"; done
+            kill -$signal $(ours 0 | head -n 1) $(ours 1 | head -n 1)
         else
             kill -$signal "$(ours "$rank" | tail -n 1)"
         fi
