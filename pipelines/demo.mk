@@ -1,7 +1,7 @@
 # demo.mk - the whole way on real text: corpus, tokenizer, tokens, shards, training, merged model,
 # generated text.  The text is the King James Bible from the package bible-kjv.
 #
-#     make demo        or        make -f pipelines/demo.mk OUT=/tmp/demo
+#     make demo        or        make -f pipelines/demo.mk OUT=/tmp/demo RANKS=2
 #
 # Stages: corpus, tokenizer, tokens, shards, train, merge, sample; the default runs all that are not
 # done yet and prints what came out.

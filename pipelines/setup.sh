@@ -13,7 +13,7 @@ export PATH
 
 run="gcc make binutils libc6-dev libzstd-dev libyaml-dev libjansson-dev libopenblas-dev zlib1g-dev
      zstd bible-kjv libopenmpi-dev openmpi-bin"
-test="g++ bats jq python3 strace libmpich-dev mpich"
+test="g++ bats jq python3 strace procps e2fsprogs libmpich-dev mpich"
 # Only `make lint` and `make fuzz` need these, and only these versions; a release without them
 # can still run every test.
 clang="clang-14 clang-format-14 libclang-rt-14-dev"

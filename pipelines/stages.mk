@@ -18,8 +18,14 @@ TRAIN    := $(BIN)lt-train
 MERGE    := $(BIN)lt-ckpt-merge
 BINARIES := $(if $(OWN),$(TOKENIZE) $(SHARD) $(TRAIN) $(MERGE))
 
-# One GPU or CPU process a rank; HOSTS=a:8,b:8 spreads them.
-LAUNCH = $(if $(filter-out 1,$(RANKS)),mpirun -n $(RANKS) $(if $(HOSTS),--host $(HOSTS)))
+# One GPU or CPU process a rank, which place themselves; HOSTS=a:8,b:8 spreads them.  MPIRUN is the
+# mpirun of the MPI that lt was built with, with any options: MPIRUN="mpirun --oversubscribe".
+MPIRUN ?= mpirun
+LAUNCH  = $(if $(filter-out 1,$(RANKS)),$(MPIRUN) -n $(RANKS) --bind-to none $(if $(HOSTS),--host $(HOSTS)))
+ifeq ($(shell id -u),0) # Open MPI asks twice before it starts anything as root, as in a container
+export OMPI_ALLOW_RUN_AS_ROOT := 1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM := 1
+endif
 PATHS  = --data.train=$(OUT)/data/train.manifest --data.val=$(OUT)/data/val.manifest \
          --checkpoint.dir=$(OUT)/checkpoints --logging.dir=$(OUT)/logs
 

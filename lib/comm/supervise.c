@@ -382,6 +382,7 @@ lt_err lt_supervise_start(lt_watch **out, int rank, int *status)
     lt_watch *w;
 
     s.launcher = getppid();
+    gethostname(s.me.host, sizeof s.me.host - 1); /* until the rank has joined */
     fill_set(&set);
     s.page = mmap(NULL, sizeof *s.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (s.page == MAP_FAILED || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0 ||

@@ -78,8 +78,8 @@ static void print_header(const lt_run *r)
                                                    sizeof device);
     lt_log_info("%s", lt_buf_cstr(&line));
     if (r->group->world > 1)
-        lt_log_info("%d ranks on %d hosts, ZeRO stage %d", r->group->world, r->group->n_hosts,
-                    s->engine.zero.stage);
+        lt_log_info("%d ranks on %d host%s, ZeRO stage %d", r->group->world, r->group->n_hosts,
+                    r->group->n_hosts == 1 ? "" : "s", s->engine.zero.stage);
     lt_log_info("%s; %.1f M parameters, %s, %.1f MiB in use", device,
                 (double)lt_engine_table(r->engine)->n_elements * 1e-6,
                 lt_dtype_name(s->engine.shape.act),

@@ -102,10 +102,11 @@ lt_err lt_run_save(lt_run *r)
 {
     lt_err err = LT_OK;
 
+    LT_TRY(err = lt_run_saved(r, lt_saver_finish(r->saver))); /* the one before */
+    r->saved_step = r->state.step;
     if (r->log)
         err = lt_metrics_log_sync(r->log);
     LT_TRY(err = lt_ranks_agree(r->group, err));
-    r->saved_step = r->state.step;
     err = lt_saver_start(r->saver, &r->state);
     r->saved_at = lt_now();
 fail:
@@ -118,8 +119,9 @@ lt_err lt_run_saved(lt_run *r, lt_err err)
 {
     if (err != LT_EIO)
         return err;
-    lt_log_error("step %llu: no checkpoint: %s; training goes on",
-                 (unsigned long long)r->state.step, lt_err_text());
+    if (r->group->rank == 0)
+        lt_log_error("step %llu: no checkpoint: %s; training goes on",
+                     (unsigned long long)r->saved_step, lt_err_text());
     r->saved_step = NEVER_SAVED;
     return LT_OK;
 }

@@ -6,6 +6,7 @@
 #include "train/ranks.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 bool lt_rank_begin(lt_watch **watch, int *status)
 {
@@ -20,6 +21,14 @@ bool lt_rank_begin(lt_watch **watch, int *status)
         return false;
     }
     return *watch != NULL;
+}
+
+bool lt_rank_is_first(void)
+{
+    int rank = 0, world = 1;
+
+    lt_group_peek(&rank, &world);
+    return rank == 0;
 }
 
 /* The address of the hub goes round, then every supervisor joins it. */
@@ -42,23 +51,41 @@ fail:
     return err;
 }
 
-lt_err lt_rank_train(lt_config *config, lt_watch *watch)
+/* What is wrong with the start as such is wrong for every rank: the first tells, and the others give
+ * it time, since a launcher ends all with the first that ends. */
+static lt_err join_group(lt_group **group)
+{
+    lt_err err = lt_group_open(group);
+
+    if ((err == LT_EUSAGE || err == LT_ENOTSUP) && !lt_rank_is_first()) {
+        lt_log_init("lt-train", LT_LOG_QUIET);
+        sleep(1);
+    }
+    return err;
+}
+
+lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
 {
     lt_group *group = NULL;
     lt_err_record why = { LT_OK, "" };
+    bool together;
     lt_err err;
 
-    LT_TRY(err = lt_group_open(&group));
+    if (so_far != LT_OK && !watch)
+        return so_far;
+    lt_err_take(&why);
+    LT_TRY(err = join_group(&group));
     lt_ranks_talk(group, "lt-train");
+    LT_TRY(err = lt_ranks_agree(group, so_far == LT_OK ? LT_OK : lt_err_give(&why)));
     LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));
     err = lt_train(config, group, watch);
 fail:
+    together = !group || lt_ranks_last_word(group, err);
     lt_err_take(&why);
-    if (group && !lt_ranks_last_word(group, err)) {
-        lt_group_abandon(group); /* alone: the others do not know, and end with this process */
-    } else if (watch) {
+    if (!together)
+        lt_group_abandon(group); /* the others do not know, and end with this process */
+    else if (watch)
         lt_watch_leave(watch);
-    }
     lt_group_close(group);
     lt_watch_close(watch);
     return err == LT_OK ? LT_OK : lt_err_give(&why);

@@ -10,7 +10,11 @@
  * over, with the exit status of the rank. */
 bool lt_rank_begin(lt_watch **watch, int *status);
 
-/* lt_train as the rank that this process is, in the company that the launcher gave it. */
-LT_MUST_USE lt_err lt_rank_train(lt_config *config, lt_watch *watch);
+/* Is this rank 0, or no rank at all?  What needs no other rank is for the first to say and do. */
+bool lt_rank_is_first(void);
+
+/* lt_train as the rank that this process is, in the company that the launcher gave it.  so_far: how
+ * reading the command ended, LT_OK with a config; the ranks agree on that first. */
+LT_MUST_USE lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch);
 
 #endif

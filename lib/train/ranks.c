@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *first_name;
 static char name[48];
 static bool failed_together; /* the last agreement was a failure */
 
 void lt_ranks_talk(const lt_group *g, const char *program)
 {
+    first_name = program;
     if (g->rank == 0)
         return;
     snprintf(name, sizeof name, "%s: rank %d", program, g->rank);
@@ -35,9 +37,12 @@ bool lt_ranks_last_word(const lt_group *g, lt_err err)
 {
     bool together = lt_ranks_together(g, err);
 
-    if (together && g->rank > 0)
-        lt_log_init(name, LT_LOG_QUIET);
-    return together;
+    if (!together || g->world == 1)
+        return together;
+    if (err != LT_OK && g->rank == 0)
+        lt_log_error("%s", lt_err_text());
+    lt_log_init(first_name, LT_LOG_QUIET);
+    return true;
 }
 
 lt_err lt_ranks_sum(lt_group *g, double *values, int n)

@@ -11,7 +11,8 @@ void lt_ranks_talk(const lt_group *g, const char *program);
 LT_MUST_USE lt_err lt_ranks_agree(lt_group *g, lt_err mine);
 /* Do all ranks end with err alike: in success, stopped, or by an agreed failure? */
 bool lt_ranks_together(const lt_group *g, lt_err err);
-/* The same, asked before a run ends: if so, only rank 0 will say the sentence. */
+/* The same, asked before a run ends; if so rank 0 says the sentence here, while all are there: the
+ * launcher ends it with the first of the others that ends. */
 bool lt_ranks_last_word(const lt_group *g, lt_err err);
 
 /* The sum over all ranks of each of n values, in rank order, in place. */

@@ -43,8 +43,8 @@ mkdir -p "$2" && echo '{}' >"$2/config.json"
 END
     cat >fake/mpirun <<'END'
 #!/bin/sh
-echo mpirun "$1" "$2" "$3" "$4" >>calls.log
-shift; shift
+echo mpirun "$@" >>calls.log
+shift 4
 [ "$1" != --host ] || { shift; shift; }
 exec "$@"
 END
@@ -116,8 +116,9 @@ every_step_once() {
     grep '^train' calls.log | grep -q -e '--model.name=gpt2-large --model.precision=fp16'
     grep '^train' calls.log | grep -q -e '--training.steps=60 --training.warmup_steps=2 --training.batch_size=3'
     ! grep -q mpirun calls.log
+    unset MPIRUN
     recipe gpt2 STEPS=70 RANKS=2 HOSTS=a,b
-    grep -q 'mpirun -n 2 --host a,b' calls.log
+    grep -q '^mpirun -n 2 --bind-to none --host a,b lt-train ' calls.log
 }
 
 @test "gpt2.mk: tools of the caller's are used as they are, nothing is built" {
@@ -202,6 +203,26 @@ END
     [ -s run/model/tokenizer.json ] && [ -s run/logs/loss.svg ]
     run recipe gpt2 "$@"
     [[ "$output" != *lt-* ]]
+}
+
+@test "gpt2.mk with the tools: two ranks, from text to a merged model" {
+    need_tools
+    MPIRUN=${MPIRUN-mpirun}
+    command -v "${MPIRUN:-none}" >/dev/null || skip "lt-train was built without MPI, or there is no mpirun"
+    ! "$MPIRUN" --version | grep -q 'Open MPI' || MPIRUN="$MPIRUN --oversubscribe"
+    cat >tiny.yaml <<'END'
+model: { name: gpt2, n_positions: 32, n_layer: 1, n_head: 2, n_embd: 16 }
+training: { batch_size: 2, lr: 1.0e-3, eval_every_steps: 0 }
+checkpoint: { every_steps: 1 }
+logging: { every_steps: 1 }
+END
+    recipe gpt2 CONFIG=tiny.yaml RANKS=2 STEPS=2 SPLIT=train=0.9,val=0.1 PRECISION=fp32 MPIRUN="$MPIRUN" >out 2>&1
+    cat out
+    [ "$(grep -c '2 ranks on 1 host,' out)" -eq 1 ]
+    every_step_once run/logs/metrics.jsonl 2
+    [ "$(cat run/last-checkpoint)" = run/checkpoints/step-00000002 ]
+    [ "$(ls run/checkpoints/step-00000002 | grep -c '^weights-')" -eq 2 ]
+    [ -s run/model/model.safetensors ] && [ -s run/model/tokenizer.json ]
 }
 
 @test "gpt2.mk with the tools: GPT-2 124M, two steps, stopped after and within stages" {

@@ -107,7 +107,7 @@ errors() {
         echo "$status_of: $status, $output"
         [ "$status" -eq "${status_of#*/}" ]
     done
-    [[ "$output" == *"error: rank 0 (pid "*") died: signal 11 (Segmentation fault); last step 0, phase start"* ]]
+    [[ "$output" == *"error: rank 0 ("*", pid "*") died: signal 11 (Segmentation fault); last step 0, phase start"* ]]
 }
 
 @test "watch: neither supervisor nor rank outlives the other, nor a launcher that is killed" {

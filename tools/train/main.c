@@ -1,77 +1,18 @@
 /* lt-train - trains a model from a configuration; `lt-train generate` writes text with one. */
-#include "base/file.h"
 #include "base/log.h"
-#include "base/options.h"
-#include "config/config.h"
 #include "generate_cli.h"
 #include "train/rank_life.h"
 #include "train/report.h"
+#include "train_args.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-typedef struct train_args {
-    bool plan, print_config, dry_run, docs, json, quiet;
-    int64_t explain_step, ranks;
-    uint64_t gpu_memory;
-    const char *resume, *device;
-} train_args;
-
-static const lt_option options[] = {
-    { NULL, 0, LT_OPT_HEADING, 0, NULL, "Instead of training" },
-    { "plan", 0, LT_OPT_FLAG, offsetof(train_args, plan), NULL,
-      "bytes of one rank by class; opens no device" },
-    { "ranks", 0, LT_OPT_INT, offsetof(train_args, ranks), "N", "ranks to plan for (default 1)", 1,
-      1 << 20 },
-    { "gpu-memory", 0, LT_OPT_SIZE, offsetof(train_args, gpu_memory), "BYTES",
-      "with --plan: fail when it does not fit, e.g. 141GB" },
-    { "print-config", 0, LT_OPT_FLAG, offsetof(train_args, print_config), NULL,
-      "every effective value and where it came from" },
-    { "dry-run", 0, LT_OPT_FLAG, offsetof(train_args, dry_run), NULL,
-      "the first batches, and the learning rate at ten points" },
-    { "explain-step", 0, LT_OPT_INT, offsetof(train_args, explain_step), "N",
-      "which shards, frames and documents step N reads", 1, 1e18 },
-    { "config-docs", 0, LT_OPT_FLAG, offsetof(train_args, docs), NULL,
-      "the reference of all configuration keys, as Markdown" },
-    { "json", 0, LT_OPT_FLAG, offsetof(train_args, json), NULL, "with --plan: one JSON object" },
-    { NULL, 0, LT_OPT_HEADING, 0, NULL, "Training" },
-    { "resume", 0, LT_OPT_STRING, offsetof(train_args, resume), "auto|PATH|never",
-      "short for --checkpoint.resume" },
-    { "device", 0, LT_OPT_STRING, offsetof(train_args, device), "auto|cpu|cuda",
-      "short for the key device" },
-    { "quiet", 'q', LT_OPT_FLAG, offsetof(train_args, quiet), NULL, "warnings and errors only" },
-    { 0 },
-};
-
-static const lt_command command = {
-    "lt-train",
-    "CONFIG.yaml [--section.key=value...] [options]\n       lt-train generate [options]",
-    "train a language model",
-    "Reads CONFIG.yaml (\"-\" is standard input); --section.key=value wins over the file; every key is\n"
-    "described in docs/config.md.  Checkpoints go to checkpoint.dir, metrics.jsonl, TensorBoard events\n"
-    "and the loss curve to logging.dir.  Started again, the same command goes on where it stopped.\n\n"
-    "SIGTERM, SIGINT and SIGUSR1 finish the step, save a checkpoint and exit with status 75.\n\n"
-    "lt-train generate --help tells how to write text with a checkpoint.",
-    options,
-};
-
-/* Configuration keys look like options; they are taken out of argv before the rest is parsed.  Without
- * '=' a key of no section is left to the table above: --device cpu. */
-static int split_overrides(int argc, char **argv, const char **overrides)
+static bool trains(const train_args *a)
 {
-    int kept = 1, n = 0;
-
-    for (int i = 1; i < argc; i++) {
-        if (strpbrk(argv[i], ".=") && lt_config_is_option(argv[i]))
-            overrides[n++] = argv[i];
-        else
-            argv[kept++] = argv[i];
-    }
-    argv[kept] = NULL;
-    return n;
+    return !a->print_config && !a->plan && !a->dry_run && !a->explain_step;
 }
 
-static lt_err act(const train_args *a, lt_config *config, lt_watch *watch)
+static lt_err report(const train_args *a, lt_config *config)
 {
     lt_plan_request plan = { a->device && strcmp(a->device, "auto") != 0 ? a->device : "cpu",
                              a->ranks, a->gpu_memory, a->json };
@@ -84,51 +25,22 @@ static lt_err act(const train_args *a, lt_config *config, lt_watch *watch)
         return lt_report_plan(config, &plan, stdout);
     if (a->dry_run)
         return lt_report_dry_run(config, stdout);
-    if (a->explain_step)
-        return lt_report_explain(config, a->explain_step, stdout);
-    return a->print_config ? LT_OK : lt_rank_train(config, watch);
+    return a->explain_step ? lt_report_explain(config, a->explain_step, stdout) : LT_OK;
 }
 
 static lt_err run(int argc, char **argv, lt_watch *watch)
 {
     train_args a = { .ranks = 1 };
-    lt_opt_list rest = { 0 };
-    const char **overrides = calloc((size_t)argc + 2, sizeof *overrides);
-    char *resume = NULL, *device = NULL;
     lt_config *config = NULL;
-    bool done = false;
-    int n = split_overrides(argc, argv, overrides);
-    lt_err err;
+    lt_err err = train_args_read(&a, &config, argc, argv);
 
-    for (argc = 0; argv[argc]; argc++) {
-    }
-    LT_TRY(err = lt_options_parse(&command, argc, argv, &a, &rest, &done));
-    if (done)
-        goto fail;
-    if (a.docs) {
+    if (err != LT_OK || (config && trains(&a)))
+        err = lt_rank_train(err, config, watch);
+    else if (config && lt_rank_is_first())
+        err = report(&a, config);
+    else if (a.docs && lt_rank_is_first())
         lt_config_docs(stdout);
-        goto fail;
-    }
-    if (rest.n != 1) {
-        err = lt_fail(LT_EUSAGE,
-                      "expected one CONFIG.yaml, found %zu arguments; lt-train --help tells more",
-                      rest.n);
-        goto fail;
-    }
-    if (a.quiet)
-        lt_log_init("lt-train", LT_LOG_WARN);
-    if (a.resume)
-        overrides[n++] = resume = lt_asprintf("--checkpoint.resume=%s", a.resume);
-    if (a.device)
-        overrides[n++] = device = lt_asprintf("--device=%s", a.device);
-    LT_TRY(err = lt_config_load(&config, rest.items[0], n, overrides));
-    LT_TRY(err = act(&a, config, watch));
-fail:
     lt_config_free(config);
-    lt_opt_list_release(&rest);
-    free(overrides);
-    free(resume);
-    free(device);
     return err;
 }
 
