@@ -36,7 +36,8 @@ needs_mpi() {
 train() {
     cat >run.yaml <<END
 model: { name: gpt2, vocab_size: 280, n_positions: 32, n_layer: 2, n_head: 4, n_embd: 48 }
-training: { global_batch_size: 12, gradient_accumulation_steps: 2, steps: 9, lr: 1.0e-3, eval_every_steps: 0 }
+training: { global_batch_size: 12, gradient_accumulation_steps: 2, steps: 9, lr: 1.0e-3,
+            lr_schedule: constant, warmup_steps: 0, eval_every_steps: 0 }
 data: { train: $data/train.manifest }
 checkpoint: { every_steps: 3, keep_last: 9 }
 END
@@ -46,7 +47,7 @@ END
         --threads=1 </dev/null 2>&1
 }
 
-losses() { # DIR
+losses() {
     sed -n 's/^{"step":\([0-9]*\),.*"loss":\([^,]*\),.*/\1 \2/p' logs/metrics.jsonl
 }
 
