@@ -3,18 +3,36 @@
 # each time, and compares with a run that nobody disturbed: every step's loss and the merged weights
 # must be the same bytes.
 #   PATH=build/release/bin:$PATH sh tests/kill_resume.sh [N [SEED]]     default 50 kills, seed from the clock
+# RANKS=2 (or more): on so many ranks at ZeRO stage 2 under $MPIRUN.  A kill then takes one rank, any of
+# them, or every process of the job at once; whatever is left must be gone within 10 s.
 # Half of the kills wait for the folder of an unfinished save to appear; a kill counts as inside a save
-# when that folder is left behind.  Fewer than 30 % of those fail the test, like any difference.
+# when that folder is there.  Fewer than 30 % of those fail the test, like any difference.
 set -u
 kills=${1:-50}
 seed=${2:-$(date +%s)}
+ranks=${RANKS:-1}
+mpirun=${MPIRUN:-mpirun}
 data=$(cd "$(dirname "$0")/data/train" && pwd) || exit 1
 work=$(mktemp -d) || exit 1
 run=
-trap '[ -z "$run" ] || kill -9 "$run" 2>/dev/null; rm -rf "$work"' EXIT
+
+family() { # PID: it and all that descend from it
+    ps -A -o pid=,ppid= | awk -v root="$1" '{ parent[$1] = $2 } END {
+        for (p in parent) {
+            for (q = p; q in parent && q != root;) q = parent[q]
+            if (q == root && q in parent) print p
+        }
+    }'
+}
+
+clean_up() {
+    # shellcheck disable=SC2046
+    [ -z "$run" ] || kill -9 $(family "$run") 2>/dev/null
+    rm -rf "$work"
+}
+trap clean_up EXIT
 trap 'exit 1' INT TERM
 cd "$work" || exit 1
-steps=$((kills * 20 + 40))
 
 die() {
     echo "kill_resume: $* (seed $seed)" >&2
@@ -28,17 +46,29 @@ draw() {
     drawn=$((state % $1))
 }
 
+launch= stage=0 steps=$((kills * 20 + 40)) patience=120
+if [ "$ranks" -gt 1 ]; then
+    launch="$mpirun -n $ranks" stage=2 steps=$((kills * 50 + 100)) patience=900
+    if "$mpirun" --version 2>/dev/null | grep -q 'Open MPI'; then
+        launch="$mpirun --oversubscribe -n $ranks"
+        export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    fi
+fi
+
 cat >run.yaml <<END
 model: { name: gpt2, vocab_size: 280, n_positions: 32, n_layer: 3, n_head: 4, n_embd: 64 }
 training: { steps: $steps, batch_size: 2, gradient_accumulation_steps: 2, lr: 1.0e-3, warmup_steps: 20,
             eval_every_steps: 50, eval_batches: 2 }
+deepspeed: { zero_optimization: { stage: $stage } }
 data: { train: $data/train.manifest, val: $data/val.manifest }
 checkpoint: { every_steps: 4, keep_last: 2 }
 logging: { every_steps: 1000 }
 END
 
 train() { # DIR
-    exec lt-train run.yaml --checkpoint.dir="$1/ck" --logging.dir="$1/logs" --device=cpu --threads=1 -q 2>>"$1.err"
+    # shellcheck disable=SC2086
+    exec $launch lt-train run.yaml --checkpoint.dir="$1/ck" --logging.dir="$1/logs" --device=cpu \
+        --threads=1 -q 2>>"$1.err" </dev/null
 }
 
 unfinished() { # an unfinished save is there
@@ -64,27 +94,80 @@ wait_for_save() {
 }
 
 wait_a_while() {
-    draw 120
+    draw $patience
     sleep "$(printf '0.%03d' "$drawn")"
+}
+
+# The ranks of the job: each an lt-train whose parent, its supervisor, is one too.
+list_ranks() {
+    job=$(family "$run")
+    # shellcheck disable=SC2086
+    set -- $(ps -o pid=,ppid=,comm= -p "$(echo $job | tr ' ' ,)" | awk '
+        $3 == "lt-train" { parent[$1] = $2 }
+        END { for (p in parent) if (parent[p] in parent) print p }' | sort -n)
+    rank_pids=$*
+    n_ranks=$#
+}
+
+# Whom the next kill takes, into $victims: of many ranks one, or the whole job; the whole job where it
+# has no ranks yet.
+choose_victims() {
+    job=$run victims=$run
+    [ "$ranks" -gt 1 ] || return
+    list_ranks
+    draw $((ranks + 1))
+    victims=$job
+    # shellcheck disable=SC2086
+    set -- $rank_pids
+    [ $# -le "$drawn" ] || shift "$drawn"
+    [ $n_ranks -le "$drawn" ] || victims=$1
+}
+
+wait_for_ranks() {
+    n_ranks=$ranks
+    [ "$ranks" -eq 1 ] || n_ranks=0
+    while [ $n_ranks -lt "$ranks" ] && alive; do list_ranks; done
 }
 
 echo "kill_resume: seed $seed"
 (train quiet) || die "the undisturbed run failed: $(tail -1 quiet.err)"
 
-done_kills=0 inside=0
+done_kills=0 inside=0 alone=0
 while [ $done_kills -lt "$kills" ]; do
     (train disturbed) &
     run=$!
     draw 2
-    if [ "$drawn" -eq 0 ]; then wait_for_save; else wait_a_while; fi
-    kill -9 $run 2>/dev/null
+    if [ "$drawn" -eq 0 ]; then
+        wait_for_ranks
+        choose_victims
+        wait_for_save
+    else
+        wait_a_while
+        choose_victims
+    fi
+    saving=0
+    ! unfinished || saving=1
+    # shellcheck disable=SC2086
+    kill -9 $victims 2>/dev/null
+    killed=$?
     wait $run 2>/dev/null
     status=$?
     run=
     [ $status -ne 0 ] || die "the run ended after $done_kills kills: too few steps for this machine"
-    [ $status -eq 137 ] || die "a run that was started again failed with $status: $(tail -1 disturbed.err)"
+    [ $status -eq 137 ] || { [ "$ranks" -gt 1 ] && [ $killed -eq 0 ]; } ||
+        die "a run that was started again failed with $status: $(tail -1 disturbed.err)"
+    tries=0
+    for p in $job; do
+        while kill -0 "$p" 2>/dev/null; do
+            tries=$((tries + 1))
+            [ $tries -lt 100 ] || die "10 s after the kill of $victims process $p is left: $(ps -o comm= -p "$p")"
+            sleep 0.1
+        done
+    done
     done_kills=$((done_kills + 1))
-    ! unfinished || inside=$((inside + 1))
+    ! unfinished || saving=1
+    inside=$((inside + saving))
+    [ "$victims" = "$job" ] || alone=$((alone + 1))
 done
 (train disturbed) || die "the last run failed: $(tail -1 disturbed.err)"
 
@@ -102,4 +185,6 @@ cmp quiet.losses disturbed.losses >&2 || die "the losses differ: $(diff quiet.lo
     die "the merged weights differ"
 ! unfinished || die "an unfinished save was left behind"
 [ $((inside * 10)) -ge $((kills * 3)) ] || die "only $inside of $kills kills fell inside a save"
-echo "$kills kills, $inside inside a save, $steps steps: identical"
+among=
+[ "$ranks" -eq 1 ] || among=" on $ranks ranks, $alone of one rank alone"
+echo "$kills kills$among, $inside inside a save, $steps steps: identical"

@@ -37,6 +37,15 @@ void lt_test_skip(const char *why)
     skipped = why;
 }
 
+const char *lt_test_data(const char *name)
+{
+    static char path[512];
+    const char *root = getenv("LT_TEST_DATA");
+
+    snprintf(path, sizeof path, "%s/%s", root ? root : "tests/data", name);
+    return path;
+}
+
 lt_group *lt_ranks_group(void)
 {
     return group;

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +129,20 @@ fail:
     return err;
 }
 
+/* A new run has one name. */
+static lt_err share_run_id(lt_group *g, lt_run_state *state)
+{
+    lt_buf id = { 0 };
+    lt_err err;
+
+    lt_buf_printf(&id, "%s", state->run_id);
+    LT_TRY(err = lt_group_broadcast(g, &id, 0));
+    snprintf(state->run_id, sizeof state->run_id, "%s", lt_buf_cstr(&id));
+fail:
+    lt_buf_release(&id);
+    return err;
+}
+
 lt_err lt_resume(lt_engine *e, const lt_setup *s, lt_run_state *state, char **path)
 {
     const lt_config_checkpoint *c = &s->config->checkpoint;
@@ -136,6 +151,7 @@ lt_err lt_resume(lt_engine *e, const lt_setup *s, lt_run_state *state, char **pa
 
     *path = NULL;
     lt_run_state_new(state);
+    LT_TRY(err = share_run_id(g, state));
     if (strcmp(c->resume, "auto") == 0) {
         LT_TRY(err = resume_newest(e, s, state, path));
         return LT_OK;

@@ -111,13 +111,11 @@ static lt_zero_settings zero_settings(const lt_config *c)
     };
 }
 
-/* The ranks of a host share its processors; each has a GPU of its own. */
-static void place_rank(lt_dev_options *dev, const lt_group *group, int64_t threads)
+int lt_setup_threads(const lt_config *c, int local_world)
 {
-    int neighbours = group ? group->local_world : 1, share = lt_cpu_count() / neighbours;
+    int share = lt_cpu_count() / local_world;
 
-    dev->ordinal = group ? group->local_rank : 0;
-    dev->n_threads = threads > 0 ? (int)threads : neighbours == 1 ? 0 : share > 1 ? share : 1;
+    return c->threads > 0 ? (int)c->threads : local_world == 1 ? 0 : share > 1 ? share : 1;
 }
 
 static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
@@ -137,7 +135,8 @@ static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
     o->dev = (lt_dev_options){ .deterministic = t->deterministic,
                                .allow_tf32 = t->allow_tf32,
                                .attention = attention[c->model.attention] };
-    place_rank(&o->dev, group, c->threads);
+    o->dev.ordinal = group ? group->local_rank : 0;
+    o->dev.n_threads = lt_setup_threads(c, group ? group->local_world : 1);
     o->shape = (lt_model_shape){ .n_batch = t->batch_size,
                                  .seq = c->data.seq_len,
                                  .act = c->model.precision,

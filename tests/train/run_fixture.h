@@ -100,9 +100,9 @@ static inline lt_err run_steps(run_case *r, int n, double *losses)
             micro[k] = (lt_engine_batch){ .ids = b->inputs + k * rows,
                                           .targets = b->targets + k * rows,
                                           .positions = b->positions + k * rows };
-        LT_TRY(err = lt_engine_step(r->engine, micro, 2, b->n_target_tokens,
-                                    lt_lr_at(&r->setup.schedule, (int64_t)r->state.step + 1),
-                                    &result));
+        LT_TRY(err = lt_engine_step(
+                   r->engine, micro, 2, b->n_target_tokens * lt_engine_group(r->engine)->world,
+                   lt_lr_at(&r->setup.schedule, (int64_t)r->state.step + 1), &result));
         lt_batcher_release(r->batches);
         losses[i] = result.loss;
         r->state.step++;
