@@ -82,7 +82,9 @@ struct lt_backend {
                      size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
     void (*health)(lt_dev *dev, lt_dev_health *out);
     /* Choices that decide bits (tuned GEMM algorithms) as text for a checkpoint, and back; both NULL
-     * where nothing is chosen.  LT_EMISMATCH: made on another kind of device or library. */
+     * where nothing is chosen.  What is loaded replaces what was chosen before, in every call that is
+     * enqueued from then on (but not in graphs).  LT_EMISMATCH: made on another kind of device or
+     * library. */
     void (*tuning_save)(lt_dev *dev, struct lt_buf *out);
     lt_err (*tuning_load)(lt_dev *dev, const char *text, size_t n, const char *source);
 
