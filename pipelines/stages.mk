@@ -18,8 +18,10 @@ TRAIN    := $(BIN)lt-train
 MERGE    := $(BIN)lt-ckpt-merge
 BINARIES := $(if $(OWN),$(TOKENIZE) $(SHARD) $(TRAIN) $(MERGE))
 
-# One GPU or CPU process a rank; HOSTS=a:8,b:8 spreads them.
-LAUNCH = $(if $(filter-out 1,$(RANKS)),mpirun -n $(RANKS) $(if $(HOSTS),--host $(HOSTS)))
+# One GPU or CPU process a rank; HOSTS=a:8,b:8 spreads them.  Open MPI would give each rank one core
+# (MPICH binds nobody unless told); lt-train places its ranks itself.
+BIND   = $(if $(findstring Open MPI,$(shell mpirun --version 2>/dev/null)),--bind-to none)
+LAUNCH = $(if $(filter-out 1,$(RANKS)),mpirun -n $(RANKS) $(if $(HOSTS),--host $(HOSTS)) $(BIND))
 PATHS  = --data.train=$(OUT)/data/train.manifest --data.val=$(OUT)/data/val.manifest \
          --checkpoint.dir=$(OUT)/checkpoints --logging.dir=$(OUT)/logs
 

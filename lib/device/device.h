@@ -20,7 +20,7 @@ typedef enum lt_stream {
     LT_STREAM_COMM, /* collectives; on a CPU a thread of its own that runs them in order */
     LT_N_STREAMS
 } lt_stream;
-enum { LT_HOST_TASK_BYTES = 192 };
+enum { LT_HOST_TASK_BYTES = 192, LT_BUS_ID_BYTES = 32 };
 typedef enum lt_memory { LT_MEMORY_DEVICE, LT_MEMORY_PINNED } lt_memory;
 typedef struct lt_event lt_event;
 typedef struct lt_graph lt_graph;
@@ -75,6 +75,9 @@ struct lt_dev {
 struct lt_backend {
     const char *name; /* "cpu", "cuda" */
     lt_err (*open)(lt_dev **out, const lt_dev_options *options);
+    /* Before anything is opened: how many GPUs this process sees, and the PCI bus id of number
+     * `ordinal` mod that, once it is known to do our work.  NULL on a CPU. */
+    lt_err (*locate)(int ordinal, int *n_devices, char bus_id[LT_BUS_ID_BYTES]);
     void (*close)(lt_dev *dev);
     /* LT_ENOTSUP with a sentence when it cannot; else the scratch its operations need */
     lt_err (*plan)(const lt_dev_need *need, size_t *scratch_bytes);

@@ -111,15 +111,6 @@ static lt_zero_settings zero_settings(const lt_config *c)
     };
 }
 
-/* The ranks of a host share its processors; each has a GPU of its own. */
-static void place_rank(lt_dev_options *dev, const lt_group *group, int64_t threads)
-{
-    int neighbours = group ? group->local_world : 1, share = lt_cpu_count() / neighbours;
-
-    dev->ordinal = group ? group->local_rank : 0;
-    dev->n_threads = threads > 0 ? (int)threads : neighbours == 1 ? 0 : share > 1 ? share : 1;
-}
-
 static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
 {
     static const char *const devices[] = { "auto", "cpu", "cuda" };
@@ -134,10 +125,10 @@ static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
     *o = (lt_engine_options){ .config = m, .device = devices[c->device], .training = true };
     o->zero = zero_settings(c);
     o->group = group;
-    o->dev = (lt_dev_options){ .deterministic = t->deterministic,
+    o->dev = (lt_dev_options){ .n_threads = (int)c->threads,
+                               .deterministic = t->deterministic,
                                .allow_tf32 = t->allow_tf32,
                                .attention = attention[c->model.attention] };
-    place_rank(&o->dev, group, c->threads);
     o->shape = (lt_model_shape){ .n_batch = t->batch_size,
                                  .seq = c->data.seq_len,
                                  .act = c->model.precision,

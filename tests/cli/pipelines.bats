@@ -43,9 +43,11 @@ mkdir -p "$2" && echo '{}' >"$2/config.json"
 END
     cat >fake/mpirun <<'END'
 #!/bin/sh
-echo mpirun "$1" "$2" "$3" "$4" >>calls.log
+[ "$1" != --version ] || { echo "mpirun (Open MPI) 4.1.4"; exit; }
+echo mpirun "$1" "$2" "$3" "$4" "$5" "$6" >>calls.log
 shift; shift
 [ "$1" != --host ] || { shift; shift; }
+[ "$1" != --bind-to ] || { shift; shift; }
 exec "$@"
 END
     chmod +x fake/*
@@ -117,7 +119,7 @@ every_step_once() {
     grep '^train' calls.log | grep -q -e '--training.steps=60 --training.warmup_steps=2 --training.batch_size=3'
     ! grep -q mpirun calls.log
     recipe gpt2 STEPS=70 RANKS=2 HOSTS=a,b
-    grep -q 'mpirun -n 2 --host a,b' calls.log
+    grep -q 'mpirun -n 2 --host a,b --bind-to none' calls.log
 }
 
 @test "gpt2.mk: tools of the caller's are used as they are, nothing is built" {
