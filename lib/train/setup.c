@@ -10,9 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MAX_TILE = 8 << 20
-}; /* elements of an offloaded optimizer step; DeepSpeed's 1e9 is far beyond */
+/* Elements of one piece of the optimizer's update; DeepSpeed's default of 1e9 is far beyond. */
+enum { MAX_TILE = 8 << 20 };
 
 static const lt_lr_kind lr_kinds[] = {
     [LT_SCHEDULE_WARMUP_LR] = LT_LR_DS_WARMUP,
@@ -91,6 +90,7 @@ static lt_zero_offload offload_of(const lt_config_offload *o)
                               .pinned = o->pin_memory,
                               .path = o->nvme_path,
                               .n_buffers = o->buffer_count,
+                              .max_in_cpu = o->max_in_cpu,
                               .ratio = o->ratio };
 }
 
