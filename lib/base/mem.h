@@ -36,6 +36,8 @@ void lt_array_reserve(void *array, size_t *capacity, size_t need, size_t bytes);
 
 /* Peak resident set of this process in bytes (getrusage), 0 if unknown. */
 uint64_t lt_peak_rss(void);
+/* Bytes of the machine's memory that can be had without pushing others out; 0 if nobody can tell. */
+uint64_t lt_memory_available(void);
 
 #define LT_ALIGN_UP(x, a) (((x) + ((a)-1)) / (a) * (a)) /* for any positive a */
 #define LT_COUNT(array)   (sizeof(array) / sizeof((array)[0]))

@@ -20,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { BLOCK = 4 << 20 }; /* bytes of a slice that are pulled, written and told at once */
+
 static const char TMP_MARK[] = ".tmp.";
 
 lt_ckpt_tensor lt_ckpt_tensor_of(const lt_param *p, lt_dtype dtype)
@@ -150,18 +152,22 @@ static void add_metadata(lt_safetensors_writer *w, const lt_ckpt_save_request *r
     lt_safetensors_writer_metadata(w, "first", firsts);
 }
 
+/* `block`: memory of BLOCK bytes, for a slice that is pulled from the source. */
 static lt_err write_slice(lt_safetensors_writer *w, const lt_ckpt_slice *s,
-                          const lt_ckpt_save_request *rq, const char *path)
+                          const lt_ckpt_save_request *rq, void *block, const char *path)
 {
-    enum { PIECE = 4 << 20 };
-    uint64_t left = s->count * lt_dtype_bytes(s->dtype);
-    const char *from = s->data;
+    size_t each = lt_dtype_bytes(s->dtype);
     lt_err err = LT_OK;
 
-    for (size_t n; left > 0; from += n, left -= n) {
-        n = left < PIECE ? (size_t)left : PIECE;
-        LT_TRY(err = lt_safetensors_writer_write(w, from, n));
-        if (rq->watch && !rq->watch->wrote(rq->watch, n))
+    LT_BUG_ON(!s->data && !rq->source);
+    for (uint64_t at = 0, n; at < s->count; at += n) {
+        const void *from = s->data ? (const char *)s->data + at * each : block;
+
+        n = s->count - at < BLOCK / each ? s->count - at : BLOCK / each;
+        if (!s->data)
+            LT_TRY(err = rq->source->read(rq->source, s, at, n, block));
+        LT_TRY(err = lt_safetensors_writer_write(w, from, n * each));
+        if (rq->watch && !rq->watch->wrote(rq->watch, n * each))
             return lt_fail(LT_EIO, "%s: given up", path);
     }
 fail:
@@ -175,6 +181,7 @@ static lt_err write_group(const char *tmp, const lt_ckpt_save_request *rq, const
     char *name = lt_asprintf("%s-%05" PRIu32 ".safetensors", group, rq->rank);
     char *group_name = lt_strdup(group), *path = lt_path_join(tmp, name);
     lt_manifest_file f = { .name = name, .group = group_name, .rank = rq->rank };
+    void *block = rq->source ? lt_new0(BLOCK) : NULL;
     lt_safetensors_writer *w = NULL;
     lt_block_crc crc = { 0 };
     lt_buf firsts = { 0 };
@@ -192,7 +199,7 @@ static lt_err write_group(const char *tmp, const lt_ckpt_save_request *rq, const
         const lt_ckpt_slice *s = &rq->slices[i];
 
         if (strcmp(s->group, group) == 0)
-            LT_TRY(err = write_slice(w, s, rq, path));
+            LT_TRY(err = write_slice(w, s, rq, block, path));
     }
     err = lt_safetensors_writer_commit(w, &crc);
     w = NULL;
@@ -205,6 +212,7 @@ fail:
     lt_safetensors_writer_abort(w);
     lt_block_crc_release(&crc);
     lt_buf_release(&firsts);
+    free(block);
     free(f.slices);
     free(path);
     free(group_name);

@@ -21,7 +21,8 @@
 
 #include "ckpt/manifest.h"
 
-/* Elements [first, first + count) of a tensor; data is host memory of the caller. */
+/* Elements [first, first + count) of a tensor; data is host memory of the caller, NULL: the request's
+ * source has it. */
 typedef struct lt_ckpt_slice {
     const char *group; /* LT_CKPT_WEIGHTS, "exp_avg", "exp_avg_sq": one file a group and rank */
     const char *name;  /* of a tensor; once a group and rank */
@@ -44,6 +45,16 @@ struct lt_ckpt_write_watch {
     bool (*wrote)(lt_ckpt_write_watch *w, uint64_t bytes); /* since the last call; false: give up */
 };
 
+/* What has the values of slices without data: asked in the writing thread, block by block, slice by
+ * slice in their order within a group.  Embed as first member of the caller's own struct. */
+typedef struct lt_ckpt_source lt_ckpt_source;
+struct lt_ckpt_source {
+    /* `count` values of the slice from its value `first` on, in the slice's type.  A failure ends
+     * the save. */
+    lt_err (*read)(lt_ckpt_source *s, const lt_ckpt_slice *slice, uint64_t first, uint64_t count,
+                   void *dst);
+};
+
 /* Borrows all that it points to. */
 typedef struct lt_ckpt_save_request {
     lt_ckpt_step step;
@@ -54,6 +65,7 @@ typedef struct lt_ckpt_save_request {
     const lt_ckpt_blob *blobs; /* rank 0's */
     size_t n_blobs;
     uint32_t rank, world;
+    lt_ckpt_source *source;     /* NULL: every slice has data */
     lt_ckpt_write_watch *watch; /* or NULL */
 } lt_ckpt_save_request;
 

@@ -101,16 +101,15 @@ typedef struct lt_config_offload {
     char *nvme_path;          /* "" none */
     bool pin_memory;
     int64_t buffer_count;
-    int64_t buffer_size, max_in_cpu;    /* elements; offload_param only */
-    bool pipeline_read, pipeline_write; /* offload_optimizer only */
-    double ratio;                       /* offload_optimizer only */
+    int64_t max_in_cpu; /* elements; offload_param with nvme only */
+    double ratio;       /* offload_optimizer only */
 } lt_config_offload;
 
 typedef struct lt_config_zero {
     int64_t stage;
     lt_config_offload offload_optimizer, offload_param;
     bool overlap_comm;
-    int64_t reduce_bucket_size, allgather_bucket_size, sub_group_size; /* elements */
+    int64_t sub_group_size; /* elements, as the others */
     int64_t stage3_prefetch_bucket_size, stage3_param_persistence_threshold;
     int64_t stage3_model_persistence_threshold, stage3_max_live_parameters;
 } lt_config_zero;

@@ -153,7 +153,8 @@ const lt_setting lt_settings_ours[] = {
             "0: only at the end"),
     ROW_REAL(OURS, "checkpoint.every_minutes", checkpoint.every_minutes, "0", 0, 1e9, "0: off"),
     ROW_BOOL(OURS, "checkpoint.async", checkpoint.async, "true",
-             "training goes on while a checkpoint is written; the last one is waited for"),
+             "training goes on while a checkpoint is written; the last one is waited for; takes 12 "
+             "bytes of host memory for each parameter that a rank owns"),
     ROW_INT(OURS, "checkpoint.keep_last", checkpoint.keep_last, "3", 0, 1e9,
             "older ones are removed after a save; 0 keeps all"),
     ROW_TEXT(
@@ -173,7 +174,11 @@ const lt_setting lt_settings_ours[] = {
     ROW_WORD(OURS, "device", device, words_device, "auto",
              "auto: cuda if there is a usable GPU, else cpu"),
     ROW_WORD(OURS, "device_map", device_map, words_device_map, "balanced",
-             "the ranks of a host are placed evenly over its GPUs"),
-    ROW_INT(OURS, "threads", threads, "0", 0, 4096, "CPU threads of one rank; 0: one a usable CPU"),
+             "each rank of a host has a GPU of its own and the CPUs near it; more ranks than GPUs "
+             "are refused"),
+    ROW_INT(
+        OURS, "threads", threads, "0", 0, 4096,
+        "CPU threads of one rank; 0: one for each CPU that the launcher lets it use, shared with "
+        "ranks that may use the same (mpirun of Open MPI: --bind-to none)"),
 };
 const size_t lt_n_settings_ours = LT_COUNT(lt_settings_ours);

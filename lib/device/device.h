@@ -20,7 +20,7 @@ typedef enum lt_stream {
     LT_STREAM_COMM, /* collectives; on a CPU a thread of its own that runs them in order */
     LT_N_STREAMS
 } lt_stream;
-enum { LT_HOST_TASK_BYTES = 192 };
+enum { LT_HOST_TASK_BYTES = 192, LT_BUS_ID_BYTES = 32 };
 typedef enum lt_memory { LT_MEMORY_DEVICE, LT_MEMORY_PINNED } lt_memory;
 typedef struct lt_event lt_event;
 typedef struct lt_graph lt_graph;
@@ -75,6 +75,9 @@ struct lt_dev {
 struct lt_backend {
     const char *name; /* "cpu", "cuda" */
     lt_err (*open)(lt_dev **out, const lt_dev_options *options);
+    /* Before anything is opened: how many GPUs this process sees, and the PCI bus id of number
+     * `ordinal` mod that, once it is known to do our work.  NULL on a CPU. */
+    lt_err (*locate)(int ordinal, int *n_devices, char bus_id[LT_BUS_ID_BYTES]);
     void (*close)(lt_dev *dev);
     /* LT_ENOTSUP with a sentence when it cannot; else the scratch its operations need */
     lt_err (*plan)(const lt_dev_need *need, size_t *scratch_bytes);
@@ -82,7 +85,9 @@ struct lt_backend {
                      size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
     void (*health)(lt_dev *dev, lt_dev_health *out);
     /* Choices that decide bits (tuned GEMM algorithms) as text for a checkpoint, and back; both NULL
-     * where nothing is chosen.  LT_EMISMATCH: made on another kind of device or library. */
+     * where nothing is chosen.  What is loaded replaces what was chosen before, in every call that is
+     * enqueued from then on (but not in graphs).  LT_EMISMATCH: made on another kind of device or
+     * library. */
     void (*tuning_save)(lt_dev *dev, struct lt_buf *out);
     lt_err (*tuning_load)(lt_dev *dev, const char *text, size_t n, const char *source);
 

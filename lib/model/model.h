@@ -62,7 +62,8 @@ double lt_model_flops_per_token(const lt_model *m);
 /* From here on the model runs on dev, with this memory (lt_model_arena_bytes, _cache_bytes). */
 void lt_model_bind(lt_model *m, lt_dev *dev, lt_unit_access *access, void *arena, void *cache);
 /* After bind.  Training and evaluation passes are played as graphs where the device can
- * (model/tape.h), with the same bits.  On unless LT_GRAPHS=0; false: every pass runs as it stands. */
+ * (model/tape.h), with the same bits.  On unless LT_GRAPHS=0, which no call
+ * overrules; false: every pass runs as it stands. */
 void lt_model_set_graphs(lt_model *m, bool on);
 
 /* Forward and backward: losses (1, R) fp32 are written, gradients (+)= by `add`.  state is device

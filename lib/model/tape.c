@@ -31,8 +31,8 @@ struct lt_tapes {
     const lt_ops *ops; /* the device's own */
     lt_unit_access *access;
     tape tapes[TAPES];
-    tape *recording; /* NULL: this pass is not */
-    bool on, capturing;
+    tape *recording;             /* NULL: this pass is not */
+    bool allowed, on, capturing; /* allowed: by the environment */
     uint64_t n_passes;
 };
 
@@ -47,7 +47,7 @@ lt_tapes *lt_tapes_new(lt_dev *dev, lt_unit_access *access)
     t->dev = dev;
     t->ops = dev->ops;
     t->access = access;
-    t->on = !wanted || strcmp(wanted, "0") != 0;
+    t->on = t->allowed = !wanted || strcmp(wanted, "0") != 0;
     return t;
 }
 
@@ -72,7 +72,7 @@ void lt_tapes_free(lt_tapes *t)
 void lt_tapes_set(lt_tapes *t, bool on)
 {
     if (t)
-        t->on = on;
+        t->on = on && t->allowed;
 }
 
 /* ---- hooks */

@@ -84,6 +84,12 @@ void lt_engine_set_betas(lt_engine *e, double beta1, double beta2);
 
 /* The rest needs every result fetched. */
 
+/* All ranks, once, when weights are there and before the first pass of any kind: ranks choose the
+ * algorithms that they are going to need (lt_backend.tuning_save) in passes over made-up tokens, then
+ * all take rank 0's.  Changes no weight and no counter; the gradients it leaves are overwritten by
+ * the first step.  n_micro: of a step.  One rank, or a device that chooses nothing: does nothing. */
+LT_MUST_USE lt_err lt_engine_tune(lt_engine *e, int n_micro);
+
 /* Gradients of one micro-batch without an update (lt-bench golden): reduced; this rank's part is in
  * the owned gradients. */
 LT_MUST_USE lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n_tokens,

@@ -1,5 +1,6 @@
 /* train/engine_parts.h - the engine's insides, shared by engine.c (life), engine_step.c (training
- * steps), engine_pass.c (batches and other passes) and engine_state.c (weights and counters). */
+ * steps), engine_pass.c (batches and other passes), engine_state.c (weights and counters) and
+ * engine_tune.c (one choice of algorithms for all ranks). */
 #ifndef LT_TRAIN_ENGINE_PARTS_H
 #define LT_TRAIN_ENGINE_PARTS_H
 
@@ -95,6 +96,9 @@ void lt_engine_pass_end(lt_engine *e);
 
 /* engine_step.c: the scalars of a step that begins now. */
 void lt_engine_begin_step(lt_engine *e, step_slot *slot, double lr, int64_t n_tokens);
+/* Forward and backward of one micro-batch, the `first` and the `last` of a step or not. */
+LT_MUST_USE lt_err lt_engine_run_micro(lt_engine *e, const lt_engine_batch *b, bool first,
+                                       bool last);
 /* The device's step state into slot->end; waits. */
 LT_MUST_USE lt_err lt_engine_fetch(lt_engine *e, step_slot *slot);
 

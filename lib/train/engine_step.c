@@ -24,7 +24,7 @@ lt_err lt_engine_fetch(lt_engine *e, step_slot *slot)
     return lt_dev_sync(e->dev);
 }
 
-static lt_err run_micro(lt_engine *e, const lt_engine_batch *b, bool first, bool last)
+lt_err lt_engine_run_micro(lt_engine *e, const lt_engine_batch *b, bool first, bool last)
 {
     int64_t n = e->options.shape.n_batch * e->options.shape.seq;
     lt_tensor losses = lt_vector(e->losses, LT_F32, n);
@@ -97,7 +97,7 @@ lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro
     lt_engine_begin_step(e, slot, lr, n_tokens);
     for (int i = 0; i < n_micro; i++) {
         start = lt_now();
-        LT_TRY(err = run_micro(e, &micro[i], i == 0, i == n_micro - 1));
+        LT_TRY(err = lt_engine_run_micro(e, &micro[i], i == 0, i == n_micro - 1));
         slot->forward_ms += (e->forward_done - start) * 1e3;
         slot->backward_ms += (lt_now() - e->forward_done) * 1e3;
     }
@@ -197,7 +197,7 @@ lt_err lt_engine_gradients(lt_engine *e, const lt_engine_batch *micro, int64_t n
 
     LT_BUG_ON(lt_engine_outstanding(e) > 0);
     lt_engine_begin_step(e, slot, 0, n_tokens);
-    LT_TRY(err = run_micro(e, micro, true, true));
+    LT_TRY(err = lt_engine_run_micro(e, micro, true, true));
     lt_zero_grads_finish(e->store);
     gather_sums(e, slot, 0);
     lt_engine_copy(e, slot->rows, e->sums,

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "comm/stop_signal.h"
 #include "monitor/sysinfo.h"
+#include "train/placement.h"
 #include "train/resume.h"
 #include "train/weights.h"
 
@@ -136,11 +137,15 @@ static lt_err open_run(lt_run *r)
 
     r->opened_at = lt_now();
     LT_TRY(err = lt_ranks_agree(r->group, open_own(r)));
+    LT_TRY(err = lt_place_ranks(&r->setup.engine, r->group));
     LT_TRY(err = take_directory(r));
     lt_watch_phase(r->watch, 0, LT_PHASE_LOAD);
     r->setup.engine.watch = r->watch;
     LT_TRY(err = lt_engine_open(&r->engine, &r->setup.engine));
     LT_TRY(err = load_weights(r));
+    lt_engine_at_step(r->engine, r->state.step);
+    LT_TRY(err = lt_engine_tune(r->engine, r->setup.n_micro));
+    lt_watch_phase(r->watch, r->state.step, LT_PHASE_LOAD);
     LT_TRY(err = lt_ranks_agree(r->group, open_rest(r)));
     r->ahead = lt_engine_device(r->engine)->backend == &lt_backend_cpu ? 0 : 1;
     r->saved_at = r->result_at = lt_now();

@@ -1,4 +1,4 @@
-/* train/saver.c - snapshot, writer thread, commit. */
+/* train/saver.c - snapshot and writer thread, or straight from the store; commit. */
 #include "train/saver.h"
 
 #include "base/clock.h"
@@ -24,6 +24,7 @@ typedef struct save_blobs {
 } save_blobs;
 
 struct lt_saver {
+    lt_ckpt_source source; /* first: pull gets it and casts */
     lt_engine *e;
     const lt_setup *s;
     lt_group *group;
@@ -31,7 +32,7 @@ struct lt_saver {
     lt_zero_piece *pieces; /* of this rank */
     int n_pieces;
     uint64_t n_values; /* of one group, all pieces */
-    float *memory;     /* LT_SNAPSHOT_GROUPS * n_values; NULL between saves when not async */
+    float *memory;     /* async: LT_SNAPSHOT_GROUPS * n_values */
     lt_ckpt_tensor *tensors;
     lt_ckpt_slice *slices;
     lt_ckpt_writer *writer;
@@ -141,21 +142,23 @@ uint64_t lt_saver_bytes(const lt_zero_plan *plan, const lt_param_table *table)
     return values * LT_SNAPSHOT_GROUPS * sizeof(float);
 }
 
+/* Plain memory is promised long before it is touched: better refused here than killed at a save. */
 static lt_err take_memory(lt_saver *v)
 {
-    lt_dev *dev = lt_engine_device(v->e);
+    uint64_t bytes = v->n_values * LT_SNAPSHOT_GROUPS * sizeof(float);
+    uint64_t there = lt_memory_available();
     void *memory = NULL;
-    lt_err err = lt_dev_alloc(dev, LT_MEMORY_PINNED,
-                              v->n_values * LT_SNAPSHOT_GROUPS * sizeof(float), &memory);
 
+    if ((there && bytes > there) ||
+        lt_dev_alloc(lt_engine_device(v->e), LT_MEMORY_PINNED, bytes, &memory) != LT_OK)
+        return lt_fail(LT_ENOMEM,
+                       "checkpoint.async: a snapshot takes %" PRIu64
+                       " bytes of host memory, %" PRIu64
+                       " are available; checkpoint.async=false saves without one, while training "
+                       "waits",
+                       bytes, there);
     v->memory = memory;
-    return err == LT_OK ? LT_OK : lt_fail_in("checkpoint snapshot (checkpoint.async)");
-}
-
-static void give_memory(lt_saver *v)
-{
-    lt_dev_free(lt_engine_device(v->e), LT_MEMORY_PINNED, v->memory);
-    v->memory = NULL;
+    return LT_OK;
 }
 
 static void list_slices(lt_saver *v)
@@ -174,8 +177,23 @@ static void list_slices(lt_saver *v)
                                     .first = (uint64_t)p->first,
                                     .count = (uint64_t)p->count,
                                     .data = at };
-            at += p->count;
+            at += at ? p->count : 0;
         }
+}
+
+/* A block of a slice, from wherever the store has it. */
+static lt_err pull(lt_ckpt_source *source, const lt_ckpt_slice *slice, uint64_t first,
+                   uint64_t count, void *dst)
+{
+    lt_saver *v = (lt_saver *)source;
+    int i = (int)(slice - v->slices);
+    lt_zero_piece part = v->pieces[i % v->n_pieces];
+
+    part.first += (int64_t)first;
+    part.owned += (int64_t)first;
+    part.count = (int64_t)count;
+    return lt_zero_read(lt_engine_store(v->e), lt_snapshot_groups[i / v->n_pieces].which, &part,
+                        dst);
 }
 
 lt_err lt_saver_open(lt_saver **out, lt_engine *e, const lt_setup *s, bool async)
@@ -184,7 +202,9 @@ lt_err lt_saver_open(lt_saver **out, lt_engine *e, const lt_setup *s, bool async
     lt_saver *v = lt_new0(sizeof *v);
     lt_err err = LT_OK;
 
-    *v = (lt_saver){ .e = e, .s = s, .group = lt_engine_group(e), .async = async };
+    *v = (lt_saver){
+        .source = { pull }, .e = e, .s = s, .group = lt_engine_group(e), .async = async
+    };
     v->pieces = lt_zero_plan_pieces(lt_engine_zero_plan(e), table, &v->n_pieces);
     for (int i = 0; i < v->n_pieces; i++)
         v->n_values += (uint64_t)v->pieces[i].count;
@@ -192,6 +212,7 @@ lt_err lt_saver_open(lt_saver **out, lt_engine *e, const lt_setup *s, bool async
     v->slices = lt_new_array0((size_t)v->n_pieces * LT_SNAPSHOT_GROUPS + 1, sizeof *v->slices);
     if (async)
         LT_TRY(err = take_memory(v));
+    list_slices(v);
     LT_TRY(err = lt_ckpt_writer_open(&v->writer));
     *out = v;
     return LT_OK;
@@ -208,7 +229,7 @@ void lt_saver_close(lt_saver *v)
     lt_ckpt_writer_close(v->writer);
     if (v->active && v->group->rank == 0)
         lt_ckpt_discard(v->tmp);
-    give_memory(v);
+    lt_dev_free(lt_engine_device(v->e), LT_MEMORY_PINNED, v->memory);
     release_blobs(&v->blobs);
     free(v->tmp);
     free(v->pieces);
@@ -223,9 +244,8 @@ static lt_err snapshot(lt_saver *v)
 {
     lt_zero_store *store = lt_engine_store(v->e);
     float *at = v->memory;
-    lt_err err;
+    lt_err err = LT_OK;
 
-    LT_TRY(err = lt_zero_sync(store));
     for (int g = 0; g < LT_SNAPSHOT_GROUPS; g++)
         for (int i = 0; i < v->n_pieces; i++) {
             LT_TRY(err = lt_zero_read(store, lt_snapshot_groups[g].which, &v->pieces[i], at));
@@ -252,12 +272,11 @@ fail:
 
 static lt_err start_own(lt_saver *v)
 {
-    lt_err err = LT_OK;
+    lt_err err;
 
-    if (!v->memory)
-        LT_TRY(err = take_memory(v));
-    list_slices(v);
-    LT_TRY(err = snapshot(v));
+    LT_TRY(err = lt_zero_sync(lt_engine_store(v->e)));
+    if (v->async)
+        LT_TRY(err = snapshot(v));
     LT_TRY(err = make_blobs(v));
     v->rq = (lt_ckpt_save_request){ .step = { v->state.step, v->state.samples, v->state.tokens,
                                               v->state.run_id },
@@ -268,49 +287,10 @@ static lt_err start_own(lt_saver *v)
                                     .blobs = v->blobs.list,
                                     .n_blobs = v->blobs.n,
                                     .rank = (uint32_t)v->group->rank,
-                                    .world = (uint32_t)v->group->world };
+                                    .world = (uint32_t)v->group->world,
+                                    .source = v->async ? NULL : &v->source };
 fail:
     return err;
-}
-
-lt_err lt_saver_start(lt_saver *v, const lt_run_state *state)
-{
-    lt_err err;
-
-    LT_TRY(err = lt_saver_finish(v));
-    end_retiring(v);
-    v->started = lt_now();
-    v->state = *state;
-    LT_TRY(err = begin(v));
-    v->active = true;
-    err = lt_ranks_agree(v->group, start_own(v));
-    if (err != LT_OK) {
-        if (v->group->rank == 0)
-            lt_ckpt_discard(v->tmp);
-        v->active = false;
-        goto fail;
-    }
-    lt_ckpt_writer_start(v->writer, v->tmp, &v->rq);
-    v->stalled = lt_now() - v->started;
-    if (!v->async)
-        err = lt_saver_finish(v);
-fail:
-    return err;
-}
-
-bool lt_saver_active(const lt_saver *v)
-{
-    return v->active;
-}
-
-bool lt_saver_written(lt_saver *v)
-{
-    return v->active && !lt_ckpt_writer_busy(v->writer);
-}
-
-lt_err lt_saver_look(lt_saver *v, bool all_written)
-{
-    return v->active && all_written ? lt_saver_finish(v) : LT_OK;
 }
 
 /* Rank 0: MANIFEST and rename, then older steps may go. */
@@ -337,32 +317,84 @@ static lt_err commit(lt_saver *v, lt_buf *parts)
     return LT_OK;
 }
 
-lt_err lt_saver_finish(lt_saver *v)
+/* This rank has written its part, or `err` says why not; training stands still since `since`. */
+static lt_err end_save(lt_saver *v, lt_err err, lt_buf *part, double since)
 {
-    double start = lt_now();
-    lt_buf part = { 0 }, *parts = lt_new_array0((size_t)v->group->world, sizeof *parts);
-    lt_err err = LT_OK;
+    lt_buf *parts = lt_new_array0((size_t)v->group->world, sizeof *parts);
 
-    if (!v->active)
-        goto fail;
     v->active = false;
-    err = lt_ranks_agree(v->group, lt_ckpt_writer_join(v->writer, &part));
-    v->stalled += lt_now() - start;
+    err = lt_ranks_agree(v->group, err);
+    v->stalled += lt_now() - since;
     if (err != LT_OK) {
         if (v->group->rank == 0)
             lt_ckpt_discard(v->tmp);
         goto fail;
     }
-    LT_TRY(err = lt_group_gather(v->group, &part, parts));
+    LT_TRY(err = lt_group_gather(v->group, part, parts));
     if (v->group->rank == 0)
         err = commit(v, parts);
     err = lt_ranks_agree(v->group, err);
 fail:
-    if (!v->async)
-        give_memory(v);
     for (int r = 0; r < v->group->world; r++)
         lt_buf_release(&parts[r]);
     free(parts);
+    return err;
+}
+
+/* Not async: this thread writes, for the device and the tiers belong to it. */
+lt_err lt_saver_start(lt_saver *v, const lt_run_state *state)
+{
+    lt_buf part = { 0 };
+    lt_err err;
+
+    LT_TRY(err = lt_saver_finish(v));
+    end_retiring(v);
+    v->started = lt_now();
+    v->stalled = 0;
+    v->state = *state;
+    LT_TRY(err = begin(v));
+    v->active = true;
+    err = start_own(v);
+    if (!v->async) {
+        if (err == LT_OK)
+            err = lt_ckpt_write(v->tmp, &v->rq, &part);
+        err = end_save(v, err, &part, v->started);
+        goto fail;
+    }
+    err = lt_ranks_agree(v->group, err);
+    v->stalled = lt_now() - v->started;
+    if (err != LT_OK) {
+        if (v->group->rank == 0)
+            lt_ckpt_discard(v->tmp);
+        v->active = false;
+        goto fail;
+    }
+    lt_ckpt_writer_start(v->writer, v->tmp, &v->rq);
+fail:
+    lt_buf_release(&part);
+    return err;
+}
+
+bool lt_saver_written(lt_saver *v)
+{
+    return v->active && !lt_ckpt_writer_busy(v->writer);
+}
+
+lt_err lt_saver_look(lt_saver *v, bool all_written)
+{
+    return v->active && all_written ? lt_saver_finish(v) : LT_OK;
+}
+
+lt_err lt_saver_finish(lt_saver *v)
+{
+    double start = lt_now();
+    lt_buf part = { 0 };
+    lt_err err = LT_OK;
+
+    if (v->active) {
+        err = lt_ckpt_writer_join(v->writer, &part);
+        err = end_save(v, err, &part, start);
+    }
     lt_buf_release(&part);
     return err;
 }

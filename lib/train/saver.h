@@ -1,7 +1,8 @@
 /* train/saver.h - checkpoints of a run while it goes on.
  *
- * A save is a snapshot of this rank's slices into host memory, which the steps wait for, and a
- * thread that writes it, which they do not:
+ * An asynchronous save is a snapshot of this rank's slices into host memory, which the steps wait
+ * for, and a thread that writes it, which they do not.  Any other is written by lt_saver_start,
+ * straight from where the state lies, through one block of a few MiB.
  *
  *     lt_saver_start      all ranks, at the same step: snapshot; the thread begins
  *     lt_saver_word       how far this rank is; travels with each step's result
@@ -15,7 +16,8 @@
 
 typedef struct lt_saver lt_saver;
 
-/* Borrows both.  async: the memory of a snapshot is taken now and kept. */
+/* Borrows both.  async: the memory of a snapshot is taken now and kept; LT_ENOMEM tells how to do
+ * without. */
 LT_MUST_USE lt_err lt_saver_open(lt_saver **out, lt_engine *e, const lt_setup *s, bool async);
 void lt_saver_close(lt_saver *v); /* NULL is fine; gives up an unfinished save */
 /* Host bytes that an asynchronous saver keeps. */
@@ -23,7 +25,6 @@ uint64_t lt_saver_bytes(const lt_zero_plan *plan, const lt_param_table *table);
 
 /* Ends a save that is under way first.  The error is every rank's.  Not async: the whole save. */
 LT_MUST_USE lt_err lt_saver_start(lt_saver *v, const lt_run_state *state);
-bool lt_saver_active(const lt_saver *v);
 bool lt_saver_written(lt_saver *v); /* this rank's part, for its word */
 /* all_written: every rank's word said so.  Commits then. */
 LT_MUST_USE lt_err lt_saver_look(lt_saver *v, bool all_written);

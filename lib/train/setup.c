@@ -10,9 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    MAX_TILE = 8 << 20
-}; /* elements of an offloaded optimizer step; DeepSpeed's 1e9 is far beyond */
+/* Elements of one piece of the optimizer's update; DeepSpeed's default of 1e9 is far beyond. */
+enum { MAX_TILE = 8 << 20 };
 
 static const lt_lr_kind lr_kinds[] = {
     [LT_SCHEDULE_WARMUP_LR] = LT_LR_DS_WARMUP,
@@ -91,6 +90,7 @@ static lt_zero_offload offload_of(const lt_config_offload *o)
                               .pinned = o->pin_memory,
                               .path = o->nvme_path,
                               .n_buffers = o->buffer_count,
+                              .max_in_cpu = o->max_in_cpu,
                               .ratio = o->ratio };
 }
 
@@ -132,11 +132,10 @@ static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
     *o = (lt_engine_options){ .config = m, .device = devices[c->device], .training = true };
     o->zero = zero_settings(c);
     o->group = group;
-    o->dev = (lt_dev_options){ .deterministic = t->deterministic,
+    o->dev = (lt_dev_options){ .n_threads = (int)c->threads,
+                               .deterministic = t->deterministic,
                                .allow_tf32 = t->allow_tf32,
                                .attention = attention[c->model.attention] };
-    o->dev.ordinal = group ? group->local_rank : 0;
-    o->dev.n_threads = lt_setup_threads(c, group ? group->local_world : 1);
     o->shape = (lt_model_shape){ .n_batch = t->batch_size,
                                  .seq = c->data.seq_len,
                                  .act = c->model.precision,

@@ -96,6 +96,8 @@ typedef struct lt_zero_offload {
     const char *path;  /* LT_TIER_FILE; not owned */
     int64_t n_buffers; /* staging slots, no more than there are records */
     double ratio;      /* optimizer: part of the state that is offloaded */
+    /* Parameters in a file: most elements in host memory, which may mean fewer slots; 0: any. */
+    int64_t max_in_cpu;
 } lt_zero_offload;
 
 typedef struct lt_zero_settings {
@@ -157,8 +159,9 @@ typedef struct lt_zero_bytes {
 uint64_t lt_zero_bytes_device(const lt_zero_bytes *b); /* the sum of what is on the device */
 
 /* Cuts the table; any stage 0 to 3 and any world can be planned.  LT_EUSAGE for another stage, for
- * offloaded parameters below stage 3, and, when units come and go, for max_live below the largest
- * block (of what a slot holds: padded, without persistent segments). */
+ * offloaded parameters below stage 3, when units come and go, for max_live below the largest block
+ * (of what a slot holds: padded, without persistent segments), and for max_in_cpu below two records
+ * (a slot's, and the one at hand for checkpoints). */
 LT_MUST_USE lt_err lt_zero_plan_new(lt_zero_plan **out, const lt_param_table *t,
                                     const lt_zero_settings *set);
 void lt_zero_plan_free(lt_zero_plan *p); /* NULL is fine */

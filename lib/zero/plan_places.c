@@ -268,6 +268,25 @@ static void finish_tier(lt_tier_options *tier, const lt_zero_offload *offload, c
     tier->bytes = bytes;
 }
 
+/* A file tier has a record in host memory for each slot and one at hand (zero/tier_file.c). */
+static lt_err keep_max_in_cpu(lt_zero_plan *p)
+{
+    lt_tier_options *tier = &p->param_tier;
+    int64_t largest = 0, most = p->set.param.max_in_cpu;
+
+    if (tier->kind != LT_TIER_FILE || most == 0)
+        return LT_OK;
+    for (int i = 0; i < tier->n_records; i++)
+        largest = larger(largest, (int64_t)(tier->bytes[i] / lt_dtype_bytes(p->set.compute)));
+    if (most < 2 * largest)
+        return lt_fail(LT_EUSAGE,
+                       "deepspeed.zero_optimization.offload_param.max_in_cpu is %lld: two buffers, "
+                       "the fewest that nvme needs, take %lld elements of this model",
+                       (long long)most, (long long)(2 * largest));
+    tier->n_slots = (int)smaller(tier->n_slots, most / largest - 1);
+    return LT_OK;
+}
+
 lt_err lt_zero_plan_place(lt_zero_plan *p)
 {
     const lt_zero_settings *set = &p->set;
@@ -299,6 +318,7 @@ lt_err lt_zero_plan_place(lt_zero_plan *p)
     place_state(p);
     finish_tier(&p->optimizer_tier, &set->optimizer, p->optimizer_record_bytes);
     finish_tier(&p->param_tier, &set->param, p->param_record_bytes);
+    err = keep_max_in_cpu(p);
 fail:
     return err;
 }

@@ -58,26 +58,11 @@ lt_tier_bytes lt_tier_plan(const lt_tier_options *o)
 
 /* ---- host memory */
 
-/* Bytes that can be had without pushing others out; 0 if nobody can tell. */
-static uint64_t host_available(void)
-{
-    FILE *f = fopen("/proc/meminfo", "re");
-    unsigned long long kib = 0;
-    char line[128];
-
-    if (!f)
-        return 0;
-    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
-        ;
-    fclose(f);
-    return kib * 1024;
-}
-
 /* Refused here rather than by a kill in the first step: plain memory is promised long before it is
  * touched. */
 lt_err lt_tier_memory_take(lt_tier *t, uint64_t bytes, void **out)
 {
-    uint64_t there = host_available();
+    uint64_t there = lt_memory_available();
     void *p;
 
     if (there && bytes > there)

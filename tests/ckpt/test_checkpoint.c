@@ -1,4 +1,5 @@
 /* A checkpoint as a tensor space: ranges from any layout, and every damage named. */
+#include "ckpt/checkpoint_dir.h"
 #include "ckpt_fixture.h"
 
 #include <fcntl.h>
@@ -153,6 +154,65 @@ LT_TEST(checkpoint_replaces_a_step_of_the_same_name)
     LT_CHECK_OK(fixture_read(path, 7));
     LT_CHECK_OK(lt_remove_tree(path));
     LT_CHECK(rmdir(dir) == 0);
+}
+
+/* ---- slices without data */
+
+enum { PULLED = 3 * (1 << 20) + 5 }; /* values: more than two blocks of fp32 */
+
+typedef struct counting_source {
+    lt_ckpt_source base;
+    uint64_t next, most, fails_at; /* what is asked for next, most at once */
+} counting_source;
+
+static lt_err pull_counted(lt_ckpt_source *base, const lt_ckpt_slice *slice, uint64_t first,
+                           uint64_t count, void *dst)
+{
+    counting_source *s = (counting_source *)base;
+
+    LT_BUG_ON(first != s->next || slice->first != 0);
+    s->next = first + count;
+    s->most = count > s->most ? count : s->most;
+    for (uint64_t i = 0; i < count; i++)
+        ((float *)dst)[i] = (float)(first + i);
+    return s->next > s->fails_at ? lt_fail(LT_EFAULT, "the source has failed") : LT_OK;
+}
+
+LT_TEST(checkpoint_pulls_what_has_no_data_block_by_block)
+{
+    static const lt_ckpt_tensor t = { "w", LT_F32, 1, { PULLED, 0 }, LT_HF_LINEAR, true };
+    lt_ckpt_slice slice = { LT_CKPT_WEIGHTS, "w", LT_F32, 0, PULLED, NULL };
+    counting_source source = { .base = { pull_counted }, .fails_at = PULLED };
+    lt_ckpt_save_request rq = { .step = { 1, 0, 0, "r" },
+                                .tensors = &t,
+                                .n_tensors = 1,
+                                .slices = &slice,
+                                .n_slices = 1,
+                                .world = 1,
+                                .source = &source.base };
+    float *got = lt_new_array0(PULLED, sizeof *got);
+    char dir[512], *path = NULL;
+    lt_ckpt *c = NULL;
+
+    LT_CHECK_OK(lt_ckpt_save(fixture_dir(dir, "pulled"), &rq, &path));
+    LT_CHECK_INT(source.next, PULLED);
+    LT_CHECK_INT(source.most, 1 << 20);
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    LT_CHECK_OK(lt_ckpt_verify(c, NULL));
+    LT_CHECK_OK(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "w", 0, PULLED, got, LT_F32));
+    for (uint64_t i = 0; i < PULLED; i++)
+        LT_CHECK(got[i] == (float)i);
+    lt_ckpt_close(c);
+    free(path);
+    /* A source that fails ends the save and leaves the older one. */
+    source = (counting_source){ .base = { pull_counted }, .fails_at = PULLED / 2 };
+    rq.step.step = 2;
+    LT_CHECK_FAILS(lt_ckpt_save(dir, &rq, NULL), LT_EFAULT, "the source has failed");
+    LT_CHECK_INT(source.next, 2 << 20);
+    LT_CHECK_OK(lt_ckpt_find(dir, &path));
+    LT_CHECK_STR(lt_path_base(path), "step-00000001");
+    free(path);
+    free(got);
 }
 
 /* ---- damage ---- */

@@ -46,6 +46,7 @@ END
 echo mpirun "$@" >>calls.log
 shift 4
 [ "$1" != --host ] || { shift; shift; }
+[ "$1" != --bind-to ] || { shift; shift; }
 exec "$@"
 END
     chmod +x fake/*

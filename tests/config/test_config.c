@@ -85,7 +85,6 @@ LT_TEST(config_reads_a_deepspeed_file)
     LT_CHECK(c->deepspeed.scheduler.warmup_max_lr == 1e-4);
     LT_CHECK_INT(c->deepspeed.scheduler.warmup_type, LT_WARMUP_LOG);
     LT_CHECK_INT(z->stage, 3);
-    LT_CHECK_INT(z->reduce_bucket_size, 50000000);
     LT_CHECK_INT(z->stage3_param_persistence_threshold, 10000);
     LT_CHECK_INT(z->offload_param.device, LT_OFFLOAD_CPU);
     LT_CHECK(!z->offload_param.pin_memory && z->offload_param.max_in_cpu == 2000000000);
@@ -217,11 +216,11 @@ LT_TEST(config_reads_numbers_as_people_write_them)
     lt_config *c = NULL;
 
     LT_CHECK_OK(parse(&c, "training: {lr: 5e-5, tokens: 1e6, eval_batches: 4k, steps: null}\n"
-                          "deepspeed: {zero_optimization: {reduce_bucket_size: 5.0e+8}}\n"));
+                          "deepspeed: {zero_optimization: {sub_group_size: 5.0e+8}}\n"));
     LT_CHECK(c->training.lr == 5e-5);
     LT_CHECK_INT(c->training.tokens, 1000000);
     LT_CHECK_INT(c->training.eval_batches, 4000);
-    LT_CHECK_INT(c->deepspeed.zero_optimization.reduce_bucket_size, 500000000);
+    LT_CHECK_INT(c->deepspeed.zero_optimization.sub_group_size, 500000000);
     lt_config_free(c);
 }
 
@@ -234,7 +233,8 @@ LT_TEST(config_takes_auto_and_switched_off_blocks)
                           "  fp16: {enabled: \"auto\"}\n"
                           "  optimizer: {params: {lr: auto}}\n"
                           "  amp: false\n"
-                          "  aio:\n"
+                          "  aio: {queue_depth: 8}\n"
+                          "  communication_data_type: fp32\n"
                           "  wandb: {enabled: false, anything: [1, {a: b}]}\n"
                           "  zero_optimization: {mics_shard_size: -1, leaf_module: {x: [y]},\n"
                           "                      contiguous_gradients: false}\n"));

@@ -133,8 +133,8 @@ static const bad cases[] = {
     /* known, not supported yet */
     { "deepspeed: {amp: {enabled: true}}\n", NULL, LT_ENOTSUP,
       "c.yaml:1:18: deepspeed.amp: known, not supported yet: say model.precision" },
-    { "deepspeed: {aio: {queue_depth: 8}}\n", NULL, LT_ENOTSUP,
-      "c.yaml:1:18: deepspeed.aio: known, not supported yet: it tunes NVMe offload" },
+    { "deepspeed: {wandb: {team: x}}\n", NULL, LT_ENOTSUP,
+      "c.yaml:1:20: deepspeed.wandb: known, not supported yet" },
     { "deepspeed: {optimizer: {type: Lion}}\n", NULL, LT_ENOTSUP,
       "c.yaml:1:31: deepspeed.optimizer.type: \"Lion\" is known, not supported yet" },
     { "deepspeed: {zero_optimization: {zero_hpz_partition_size: 8}}\n", NULL, LT_ENOTSUP,
@@ -144,8 +144,12 @@ static const bad cases[] = {
       "c.yaml:1:46: deepspeed.zero_optimization.cpu_offload: known, not supported yet: say "
       "offload_optimizer: true" },
     { "deepspeed: {communication_data_type: fp16}\n", NULL, LT_ENOTSUP,
-      "c.yaml:1:38: deepspeed.communication_data_type: known, not supported yet: it follows "
-      "model.precision" },
+      "c.yaml:1:38: deepspeed.communication_data_type: known, not supported yet: gradients travel "
+      "in fp32, parameters in model.precision" },
+
+    { "deepspeed: {zero_optimization: {offload_param: {max_in_cpu: 0}}}\n", NULL, LT_EUSAGE,
+      "c.yaml:1:61: deepspeed.zero_optimization.offload_param.max_in_cpu: expected 1 or more, "
+      "found 0" },
 
     /* argv */
     { "", "--training.lr=x", LT_EUSAGE, "--training.lr: expected a number, found \"x\"" },

@@ -4,20 +4,28 @@
 #include "train/resume.h"
 #include "train/saver.h"
 
+#include <sys/resource.h>
+
 enum { BEFORE = 3, AFTER = 4 };
 
-static lt_err run_save(run_case *r, char **path)
+static lt_err run_save_as(run_case *r, bool async, char **path)
 {
     lt_saver *saver = NULL;
     lt_err err;
 
-    LT_TRY(err = lt_saver_open(&saver, r->engine, &r->setup, false));
+    LT_TRY(err = lt_saver_open(&saver, r->engine, &r->setup, async));
     LT_TRY(err = lt_saver_start(saver, &r->state));
+    LT_TRY(err = lt_saver_finish(saver));
     *path =
         lt_asprintf("%s/step-%08llu", r->config->checkpoint.dir, (unsigned long long)r->state.step);
 fail:
     lt_saver_close(saver);
     return err;
+}
+
+static lt_err run_save(run_case *r, char **path)
+{
+    return run_save_as(r, false, path);
 }
 
 /* A run of BEFORE steps saved below NAME, and the losses of the AFTER steps that follow. */
@@ -65,6 +73,92 @@ LT_TEST(snapshot_resumes_bit_for_bit)
         run_close(&r);
         free(path);
     }
+}
+
+/* Files of a slice name their attempt in the header, which has the same length in both. */
+static lt_err data_of(lt_buf *out, const char *folder, const char *name)
+{
+    char *path = lt_path_join(folder, name);
+    uint64_t header;
+    lt_err err;
+
+    LT_TRY(err = lt_file_read_all(out, path, 1 << 24));
+    if (strstr(name, ".safetensors")) {
+        memcpy(&header, out->data, sizeof header);
+        memset(out->data, 0, header + sizeof header);
+    }
+fail:
+    free(path);
+    return err;
+}
+
+/* With a snapshot and straight from the store: the same files. */
+LT_TEST(snapshot_async_and_sync_write_the_same_bytes)
+{
+    static const char *const names[] = { "weights-00000.safetensors", "exp_avg-00000.safetensors",
+                                         "exp_avg_sq-00000.safetensors", "state.json",
+                                         "config.yaml" };
+    static const char *const kinds[] = { "none", "cpu", "nvme" };
+    char device[100], tier[600], dir[600];
+
+    snprintf(tier, sizeof tier, "--deepspeed.zero_optimization.offload_optimizer.nvme_path=%s",
+             lt_test_tmp("."));
+    snprintf(dir, sizeof dir, "--checkpoint.dir=%s", lt_test_tmp("both"));
+    for (size_t k = 0; k < LT_COUNT(kinds); k++) {
+        char *paths[2], *aside;
+        double losses[BEFORE];
+        run_case r;
+
+        snprintf(device, sizeof device, "--deepspeed.zero_optimization.offload_optimizer.device=%s",
+                 kinds[k]);
+        LT_CHECK_OK(run_open(&r, (run_settings){ dir, "--model.precision=bf16", device,
+                                                 "--deepspeed.zero_optimization.sub_group_size=640",
+                                                 strcmp(kinds[k], "nvme") == 0 ? tier : NULL }));
+        LT_CHECK_OK(run_steps(&r, BEFORE, losses));
+        LT_CHECK_OK(run_save_as(&r, false, &paths[0]));
+        aside = lt_asprintf("%s-sync-%s", paths[0], kinds[k]);
+        LT_CHECK_OK(lt_rename_sync(paths[0], aside));
+        LT_CHECK_OK(run_save_as(&r, true, &paths[1]));
+        for (size_t i = 0; i < LT_COUNT(names); i++) {
+            lt_buf a = { 0 }, b = { 0 };
+
+            LT_CHECK_OK(data_of(&a, aside, names[i]));
+            LT_CHECK_OK(data_of(&b, paths[1], names[i]));
+            LT_CHECK(a.size == b.size && memcmp(a.data, b.data, a.size) == 0);
+            lt_buf_release(&a);
+            lt_buf_release(&b);
+        }
+        LT_CHECK_OK(lt_remove_tree(paths[1]));
+        run_close(&r);
+        free(aside);
+        free(paths[0]);
+        free(paths[1]);
+    }
+}
+
+LT_TEST(snapshot_without_memory_names_the_way_out)
+{
+    struct rlimit before, tight;
+    lt_saver *saver = NULL;
+    unsigned long pages = 0;
+    run_case r;
+    FILE *f = fopen("/proc/self/statm", "re");
+    lt_err err;
+
+    LT_CHECK_OK(run_open(&r, (run_settings){ "--model.n_embd=512" }));
+    LT_CHECK(f && fscanf(f, "%lu", &pages) == 1 && getrlimit(RLIMIT_AS, &before) == 0);
+    fclose(f);
+    tight = before;
+    tight.rlim_cur = pages * 4096 + (16 << 20);
+    LT_CHECK(setrlimit(RLIMIT_AS, &tight) == 0);
+    err = lt_saver_open(&saver, r.engine, &r.setup, true);
+    LT_CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+    LT_CHECK_INT(err, LT_ENOMEM);
+    LT_CHECK(strstr(lt_err_text(), "checkpoint.async: a snapshot takes 39"));
+    LT_CHECK(strstr(lt_err_text(), "are available; checkpoint.async=false saves without one"));
+    LT_CHECK_OK(lt_saver_open(&saver, r.engine, &r.setup, false));
+    lt_saver_close(saver);
+    run_close(&r);
 }
 
 LT_TEST(snapshot_resumes_with_other_threads_and_recomputation)

@@ -102,16 +102,18 @@ LT_TEST(plan_without_training_keeps_parameters_alone)
 /* What is in tiers is not in device memory, and the staging is the tiers' own figure. */
 LT_TEST(plan_bytes_with_everything_offloaded)
 {
-    lt_zero_settings set = { .stage = 3,
-                             .world = 2,
-                             .training = true,
-                             .compute = LT_BF16,
-                             .grad = LT_BF16,
-                             .tile = 1 << 16,
-                             .persistence_threshold = 3000,
-                             .model_persistence_threshold = 1 << 20,
-                             .optimizer = { LT_TIER_HOST, true, NULL, 4, 1 },
-                             .param = { LT_TIER_HOST, true, NULL, 3, 0 } };
+    lt_zero_settings set = {
+        .stage = 3,
+        .world = 2,
+        .training = true,
+        .compute = LT_BF16,
+        .grad = LT_BF16,
+        .tile = 1 << 16,
+        .persistence_threshold = 3000,
+        .model_persistence_threshold = 1 << 20,
+        .optimizer = { .kind = LT_TIER_HOST, .pinned = true, .n_buffers = 4, .ratio = 1 },
+        .param = { .kind = LT_TIER_HOST, .pinned = true, .n_buffers = 3 }
+    };
     lt_zero_plan *p = even_plan(set);
     lt_zero_bytes b = lt_zero_plan_bytes(p);
     lt_tier_bytes state = lt_tier_plan(&p->optimizer_tier), params = lt_tier_plan(&p->param_tier);
@@ -171,6 +173,42 @@ LT_TEST(plan_of_persistent_parameters_gathers_nothing)
         LT_CHECK_INT(p->param_slot_count[i], 0);
     LT_CHECK_INT(p->param_tier.kind, LT_TIER_NONE);
     lt_zero_plan_free(p);
+}
+
+/* Slots and the record at hand stay below max_in_cpu, and buffer_count is a bound too. */
+LT_TEST(plan_keeps_max_in_cpu)
+{
+    const int64_t unit = (12 * 512 * 512 + 13 * 512) / 2; /* of a block, one of two ranks */
+    const struct {
+        int64_t most;
+        int slots;
+    } cases[] = {
+        { 0, 5 }, { 100 * unit, 5 }, { 6 * unit, 5 }, { 6 * unit - 1, 4 }, { 2 * unit, 1 }
+    };
+    lt_zero_settings set = { .stage = 3,
+                             .world = 2,
+                             .compute = LT_BF16,
+                             .max_live = 1 << 30,
+                             .param = { .kind = LT_TIER_FILE, .n_buffers = 5 } };
+    lt_param_table *t;
+    lt_zero_plan *p = NULL;
+
+    for (size_t i = 0; i < LT_COUNT(cases); i++) {
+        set.param.max_in_cpu = cases[i].most;
+        p = even_plan(set);
+        LT_CHECK(p);
+        LT_CHECK_INT(p->param_tier.n_slots, cases[i].slots);
+        lt_zero_plan_free(p);
+    }
+    t = even_table(6);
+    set.param.max_in_cpu = 2 * unit - 1;
+    LT_CHECK_FAILS(lt_zero_plan_new(&p, t, &set), LT_EUSAGE,
+                   "offload_param.max_in_cpu is 3152383: two buffers, the fewest that nvme needs, "
+                   "take 3152384 elements");
+    set.param.kind = LT_TIER_HOST; /* then it says nothing */
+    LT_CHECK_OK(lt_zero_plan_new(&p, t, &set));
+    lt_zero_plan_free(p);
+    lt_param_table_free(t);
 }
 
 LT_TEST(plan_refuses_what_cannot_be)

@@ -101,12 +101,18 @@ fail:
     return NULL;
 }
 
+static void forget_plans(lt_cuda_blas *b)
+{
+    for (size_t i = 0; i < b->n_plans; i++)
+        cuda_blas_product_release(&b->plans[i].product, b);
+    b->n_plans = b->oldest = 0;
+}
+
 void cuda_blas_close(lt_cuda_blas *b)
 {
     if (!b)
         return;
-    for (size_t i = 0; i < b->n_plans; i++)
-        cuda_blas_product_release(&b->plans[i].product, b);
+    forget_plans(b);
     if (b->handle)
         (void)b->lt.Destroy(b->handle);
     cuda_blas_api_close(&b->lt);
@@ -187,8 +193,12 @@ void lt_cuda_gemm_algorithms(lt_dev *dev, lt_buf *out)
 lt_err lt_cuda_gemm_load(lt_dev *dev, const char *text, size_t n, const char *source)
 {
     lt_cuda_blas *b = cuda_blas_of(dev);
+    lt_err err;
 
     if (!b || n == 0)
         return LT_OK;
-    return lt_gemm_table_read(&b->table, b->title, text, n, source);
+    LT_TRY(err = lt_gemm_table_read(&b->table, b->title, text, n, source));
+    forget_plans(b); /* the next call of each kind looks into the table again */
+fail:
+    return err;
 }

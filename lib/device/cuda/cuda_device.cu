@@ -12,6 +12,7 @@
 #include "device/cuda/cuda_pinned.h"
 #include "device/cuda/cuda_range.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -96,15 +97,24 @@ static lt_err check_driver(void)
     return LT_OK;
 }
 
-static lt_err check_gpu(int ordinal)
+static lt_err count_gpus(int *n)
 {
-    int n = 0, major = 0;
-    cudaError_t e = cudaGetDeviceCount(&n);
+    cudaError_t e = cudaGetDeviceCount(n);
 
-    if (e == cudaErrorNoDevice || (e == cudaSuccess && n == 0))
+    if (e == cudaErrorNoDevice || (e == cudaSuccess && *n == 0))
         return lt_fail(LT_ENOTSUP, "device: cuda: the NVIDIA driver sees no GPU");
     if (e != cudaSuccess)
         return lt_fail(LT_EFAULT, "device: cuda: counting GPUs: %s", cudaGetErrorString(e));
+    return LT_OK;
+}
+
+static lt_err check_gpu(int ordinal)
+{
+    int n = 0, major = 0;
+    cudaError_t e;
+    lt_err err;
+
+    LT_TRY(err = count_gpus(&n));
     if (ordinal < 0 || ordinal >= n)
         return lt_fail(LT_EUSAGE, "device: cuda: expected a GPU number of 0 to %d, found %d", n - 1,
                        ordinal);
@@ -115,7 +125,27 @@ static lt_err check_gpu(int ordinal)
         return lt_fail(LT_ENOTSUP,
                        "device: cuda: GPU %d: expected compute capability 8.0 or newer, found %d.x",
                        ordinal, major);
-    return LT_OK;
+fail:
+    return err;
+}
+
+/* Neither call makes a context, so threads that the driver starts with one come after a binding. */
+static lt_err cuda_locate(int ordinal, int *n_devices, char bus_id[LT_BUS_ID_BYTES])
+{
+    cudaError_t e;
+    lt_err err;
+
+    LT_TRY(err = check_driver());
+    LT_TRY(err = count_gpus(n_devices));
+    ordinal %= *n_devices;
+    LT_TRY(err = check_gpu(ordinal));
+    e = cudaDeviceGetPCIBusId(bus_id, LT_BUS_ID_BYTES, ordinal);
+    if (e != cudaSuccess)
+        return lt_fail(LT_EFAULT, "device: cuda: GPU %d: %s", ordinal, cudaGetErrorString(e));
+    for (char *c = bus_id; *c; c++) /* sysfs has small letters */
+        *c = (char)tolower((unsigned char)*c);
+fail:
+    return err;
 }
 
 static void cuda_close(lt_dev *dev)
@@ -351,6 +381,7 @@ static void *cuda_native_stream(lt_dev *dev, lt_stream stream)
 const lt_backend lt_backend_cuda = {
     .name = "cuda",
     .open = cuda_open,
+    .locate = cuda_locate,
     .close = cuda_close,
     .plan = cuda_plan,
     .describe = cuda_describe,
