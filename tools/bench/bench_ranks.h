@@ -7,7 +7,8 @@
 
 /* Joins the job of the environment; ranks but the first keep quiet. */
 LT_MUST_USE lt_err bench_ranks_open(lt_group **out);
-/* With the run's outcome; a rank that fails alone waits for nobody.  NULL is fine. */
+/* With the run's outcome, before anything is closed: an agreed failure is said once, by rank 0; a
+ * rank that fails alone waits for nobody.  NULL is fine. */
 void bench_ranks_leave(lt_group *g, lt_err err);
 
 /* CPU threads of a rank: as asked for, else its share of this host's processors; 0: all. */
