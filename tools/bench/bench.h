@@ -16,6 +16,9 @@ LT_MUST_USE lt_err bench_load(int argc, char **argv);
 LT_MUST_USE lt_err bench_tokenize(int argc, char **argv);
 LT_MUST_USE lt_err bench_batches(int argc, char **argv);
 LT_MUST_USE lt_err bench_init(int argc, char **argv);
+LT_MUST_USE lt_err bench_comm(int argc, char **argv);
+LT_MUST_USE lt_err bench_dataparallel(int argc, char **argv);
+LT_MUST_USE lt_err bench_scale(int argc, char **argv);
 
 /* Words of options; LT_EUSAGE names the option and what was expected. */
 LT_MUST_USE lt_err bench_parse_precision(lt_dtype *out, const char *word);
@@ -31,6 +34,7 @@ LT_MUST_USE lt_err bench_options_config(const lt_command *command, int argc, cha
 
 extern const lt_command bench_golden_command, bench_train_command, bench_ops_command,
     bench_gemm_command, bench_attention_command, bench_load_command, bench_tokenize_command,
-    bench_batches_command, bench_init_command;
+    bench_batches_command, bench_init_command, bench_comm_command, bench_dataparallel_command,
+    bench_scale_command;
 
 #endif

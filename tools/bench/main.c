@@ -15,6 +15,9 @@ static const lt_command command = {
     "gemm                 time and errors of the matrix products of a training step\n"
     "attention            time and errors of attention, forward and backward\n"
     "ops                  time of the operations that live on memory bandwidth\n"
+    "comm                 time and errors of the collectives, under mpirun\n"
+    "dataparallel         ZeRO against DataParallel, and PyTorch: the table and a chart\n"
+    "scale                throughput by number of GPUs and ZeRO stage\n"
     "load DATA            rate and CPU time of batches from shards\n"
     "tokenize FILE...     rate of encoding text, by threads\n"
     "init CONFIG          the weights that a run starts from, as a Hugging Face folder\n"
@@ -26,11 +29,18 @@ static const lt_command command = {
 static const struct {
     const char *name;
     lt_err (*run)(int argc, char **argv);
-} subcommands[] = { { "golden", bench_golden },     { "train", bench_train },
-                    { "gemm", bench_gemm },         { "attention", bench_attention },
-                    { "ops", bench_ops },           { "load", bench_load },
-                    { "tokenize", bench_tokenize }, { "init", bench_init },
-                    { "batches", bench_batches } };
+} subcommands[] = { { "golden", bench_golden },
+                    { "train", bench_train },
+                    { "gemm", bench_gemm },
+                    { "attention", bench_attention },
+                    { "ops", bench_ops },
+                    { "load", bench_load },
+                    { "tokenize", bench_tokenize },
+                    { "init", bench_init },
+                    { "batches", bench_batches },
+                    { "comm", bench_comm },
+                    { "dataparallel", bench_dataparallel },
+                    { "scale", bench_scale } };
 
 static lt_err run(int argc, char **argv)
 {
@@ -45,8 +55,8 @@ static lt_err run(int argc, char **argv)
     LT_TRY(err = lt_options_parse(&command, argc, argv, &unused, &rest, &done));
     if (!done)
         err = lt_fail(LT_EUSAGE,
-                      "expected a subcommand (golden, train, gemm, attention, ops, load, "
-                      "tokenize, init, batches), found %s%s%s",
+                      "expected a subcommand (golden, train, gemm, attention, ops, comm, "
+                      "dataparallel, scale, load, tokenize, init, batches), found %s%s%s",
                       rest.n ? "\"" : "", rest.n ? rest.items[0] : "nothing", rest.n ? "\"" : "");
 fail:
     lt_opt_list_release(&rest);
