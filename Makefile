@@ -165,8 +165,7 @@ check-long: all tests
 	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_save.sh all
 	PATH="$(abspath $B/bin):$$PATH" sh tests/power_cut.sh 200
 	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_resume.sh 200
-	$(if $(MPI_SRC),RANKS=2 MPIRUN=$(MPIRUN) PATH="$(abspath $B/bin):$$PATH" sh tests/kill_resume.sh 200)
-	$(if $(MPI_SRC),B=$B MPIRUN=$(MPIRUN) sh tests/matrix.sh)
+	$(if $(MPI_SRC),B=$B MPIRUN=$(MPIRUN) RANKS=2 PATH="$(abspath $B/bin):$$PATH" sh -c 'sh tests/kill_resume.sh 200 && sh tests/matrix.sh')
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
 check-gpu-sanitize: all tests

@@ -9,7 +9,7 @@
 
 static const char *first_name;
 static char name[48];
-static bool failed_together; /* the last agreement was a failure */
+static _Thread_local bool failed_together; /* the last agreement of this rank was a failure */
 
 void lt_ranks_talk(const lt_group *g, const char *program)
 {
