@@ -250,6 +250,49 @@ lt_err lt_remove_tree(const char *path)
     return LT_OK;
 }
 
+/* The path behind all links that its last name leads through, whether something is there or not. */
+static lt_err follow_links(char **out, const char *path)
+{
+    enum { MOST_LINKS = 40 };
+    char *at = lt_strdup(path), target[4096];
+
+    for (int i = 0; i < MOST_LINKS; i++) {
+        ssize_t n = readlink(at, target, sizeof target - 1);
+        char *next;
+
+        if (n < 0) { /* no link, or nothing */
+            *out = at;
+            return LT_OK;
+        }
+        target[n] = '\0';
+        next =
+            lt_asprintf("%.*s%s", target[0] == '/' ? 0 : (int)(lt_path_base(at) - at), at, target);
+        free(at);
+        at = next;
+    }
+    free(at);
+    return lt_fail(LT_EIO, "%s: more than %d symbolic links", path, (int)MOST_LINKS);
+}
+
+lt_err lt_path_to_replace(char **out, const char *path)
+{
+    struct stat there, named;
+    bool exists = stat(path, &there) == 0;
+    lt_err err;
+
+    *out = NULL;
+    if (exists && !S_ISREG(there.st_mode))
+        return LT_OK;
+    LT_TRY(err = follow_links(out, path));
+    if (exists &&
+        (stat(*out, &named) != 0 || named.st_dev != there.st_dev || named.st_ino != there.st_ino)) {
+        free(*out);
+        *out = NULL;
+    }
+fail:
+    return err;
+}
+
 bool lt_path_exists(const char *path)
 {
     struct stat st;

@@ -38,6 +38,11 @@ LT_MUST_USE lt_err
 lt_writer_commit(lt_writer *w);     /* flush, fsync, rename, fsync directory; frees w */
 void lt_writer_abort(lt_writer *w); /* removes the temporary; NULL is fine */
 
+/* Which name a file that is written as `path` gets by rename: path itself, or the end of a chain of
+ * symbolic links, which stay.  *out (free it) is NULL where only writing in place will do: a device, a
+ * pipe, an open file without a name (/dev/stdout of a removed one).  LT_EIO: links in a circle. */
+LT_MUST_USE lt_err lt_path_to_replace(char **out, const char *path);
+
 /* Write all of a small file atomically. */
 LT_MUST_USE lt_err lt_file_write_atomic(const char *path, const void *data, size_t n);
 

@@ -1,7 +1,7 @@
 /* base/writer.c - the writer of base/file.h: a temporary beside the target, synced, renamed.
  *
  * A target that exists and is no regular file (/dev/null, a FIFO, /dev/full) is written in place:
- * renaming over a device would replace it.  The first fault is kept: whatever comes after it
+ * renaming over a device would replace it.  A symbolic link stays: what it leads to is replaced.  The first fault is kept: whatever comes after it
  * returns the same sentence, and commit removes the temporary. */
 #include "base/file.h"
 
@@ -9,20 +9,20 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BUFFER_BYTES = 1 << 18 };
 
 struct lt_writer {
     int fd;
-    bool in_place;       /* no temporary, no seeking */
-    char *path, *tmp;    /* tmp is NULL when in_place */
-    uint64_t flushed;    /* appended bytes that left the buffer */
-    uint64_t end;        /* file size: the furthest byte written */
-    uint64_t reserved;   /* preallocated bytes */
-    uint64_t window;     /* lt_writer_pace; 0: off */
-    uint64_t paced;      /* bytes in windows that were sent to the disk */
+    bool in_place;      /* no temporary, no seeking */
+    char *path;         /* as asked for */
+    char *target, *tmp; /* tmp becomes target, which is path unless that is a link; NULL in place */
+    uint64_t flushed;   /* appended bytes that left the buffer */
+    uint64_t end;       /* file size: the furthest byte written */
+    uint64_t reserved;  /* preallocated bytes */
+    uint64_t window;    /* lt_writer_pace; 0: off */
+    uint64_t paced;     /* bytes in windows that were sent to the disk */
     lt_err_record fault; /* code LT_OK while all is well */
     size_t n_buffered;
     char *buffer; /* BUFFER_BYTES */
@@ -31,7 +31,7 @@ struct lt_writer {
 static lt_err open_in_place(lt_writer *w)
 {
     w->in_place = true;
-    w->fd = open(w->path, O_WRONLY | O_CLOEXEC);
+    w->fd = open(w->path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     if (w->fd < 0)
         return lt_fail(LT_EIO, "%s: cannot write: %s", w->path, strerror(errno));
     return LT_OK;
@@ -41,7 +41,7 @@ static lt_err open_temporary(lt_writer *w)
 {
     enum { FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC };
 
-    w->tmp = lt_asprintf("%s.tmp.%ld", w->path, (long)getpid());
+    w->tmp = lt_asprintf("%s.tmp.%ld", w->target, (long)getpid());
     w->fd = open(w->tmp, FLAGS, 0666);
     if (w->fd < 0 && errno == EEXIST) { /* left by a killed process that had our number */
         unlink(w->tmp);
@@ -60,21 +60,20 @@ static lt_err open_temporary(lt_writer *w)
 
 lt_err lt_writer_open(lt_writer **out, const char *path)
 {
-    struct stat st;
-    lt_err err;
-    bool exists = stat(path, &st) == 0;
     lt_writer *w;
+    lt_err err;
 
-    if (exists && S_ISDIR(st.st_mode))
+    if (lt_is_dir(path))
         return lt_fail(LT_EIO, "%s: expected a file to write, found a directory", path);
     w = lt_new0(sizeof *w);
     w->fd = -1;
     w->path = lt_strdup(path);
     w->buffer = lt_new0(BUFFER_BYTES);
-    if (exists && !S_ISREG(st.st_mode))
-        LT_TRY(err = open_in_place(w));
-    else
+    LT_TRY(err = lt_path_to_replace(&w->target, path));
+    if (w->target)
         LT_TRY(err = open_temporary(w));
+    else
+        LT_TRY(err = open_in_place(w));
     *out = w;
     return LT_OK;
 fail:
@@ -237,7 +236,7 @@ lt_err lt_writer_commit(lt_writer *w)
     LT_TRY(err = flush(w));
     LT_TRY(err = sync_and_close(w));
     if (w->tmp) {
-        LT_TRY(err = lt_rename_sync(w->tmp, w->path));
+        LT_TRY(err = lt_rename_sync(w->tmp, w->target));
         free(w->tmp);
         w->tmp = NULL;
     }
@@ -255,6 +254,7 @@ void lt_writer_abort(lt_writer *w)
     if (w->tmp)
         unlink(w->tmp);
     free(w->tmp);
+    free(w->target);
     free(w->path);
     free(w->buffer);
     free(w);

@@ -137,7 +137,7 @@ static lt_err open_run(lt_run *r)
 
     r->opened_at = lt_now();
     LT_TRY(err = lt_ranks_agree(r->group, open_own(r)));
-    LT_TRY(err = lt_place_ranks(&r->setup.engine, r->group));
+    LT_TRY(err = lt_place_ranks(&r->setup.engine, r->group)); /* before anything is made on disk */
     LT_TRY(err = take_directory(r));
     lt_watch_phase(r->watch, 0, LT_PHASE_LOAD);
     r->setup.engine.watch = r->watch;

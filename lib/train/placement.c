@@ -28,16 +28,15 @@ static bool near_pci(lt_cpus *out, const char *bus_id)
 
 static lt_err look_around(lt_place *p, const lt_engine_options *o, const lt_group *g)
 {
-    const lt_backend *cuda = &lt_backend_cuda;
     lt_cpus near;
     lt_err err;
 
     memset(p, 0, sizeof *p);
     memcpy(p->host, g->host, sizeof p->host);
     p->allowed = p->near = lt_cpus_allowed();
-    if (strcmp(o->device, "cpu") == 0 || !cuda->locate)
+    if (strcmp(o->device, "cpu") == 0)
         return LT_OK;
-    err = cuda->locate(g->local_rank, &p->n_gpus, p->gpu);
+    err = lt_backend_cuda.locate(g->local_rank, &p->n_gpus, p->gpu);
     if (err != LT_OK) {
         p->gpu[0] = '\0';
         return strcmp(o->device, "cuda") == 0 ? err : LT_OK;
@@ -141,7 +140,7 @@ lt_err lt_place_ranks(lt_engine_options *o, lt_group *g)
     lt_err err;
 
     if (g->world == 1)
-        return LT_OK;
+        return strcmp(o->device, "cuda") == 0 ? look_around(&mine, o, g) : LT_OK;
     all = lt_new_array0((size_t)g->world, sizeof *all);
     LT_TRY(err = lt_ranks_agree(g, look_around(&mine, o, g)));
     LT_TRY(err = lt_group_all_gather(g, all, &mine, sizeof mine));

@@ -32,7 +32,7 @@ LT_MUST_USE lt_err lt_placement_decide(lt_placement *out, const lt_place *all, i
 
 /* All ranks together, before threads are started: fills in o->device ("auto" becomes what all ranks
  * can be) and o->dev, binds the process, and rank 0 tells where the ranks of its host are.  A group
- * of one is left to lt_dev_open. */
+ * of one is only asked for the GPU that it insists on: its CPUs, and "auto", are left to lt_dev_open. */
 LT_MUST_USE lt_err lt_place_ranks(lt_engine_options *o, lt_group *g);
 
 #endif

@@ -3,6 +3,7 @@
 #include "lt_test.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -157,6 +158,72 @@ LT_TEST(devices_and_pipes_are_written_in_place)
     LT_CHECK_FAILS(lt_writer_pwrite(w, 0, "x", 1), LT_EIO, "expected a regular file");
     lt_writer_abort(w);
     LT_CHECK_FAILS(lt_file_write_atomic("/dev/full", "x", 1), LT_EIO, "No space left");
+}
+
+static bool is_link(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+/* "near" and "over" lead to "far/file" in a chain, there or not yet. */
+LT_TEST(links_stay_and_what_they_lead_to_is_replaced)
+{
+    char *dir = fresh_dir("links"), *far = lt_path_join(dir, "far");
+    char *near = lt_path_join(dir, "near"), *over = lt_path_join(dir, "over");
+    char *file = lt_path_join(far, "file");
+    lt_buf b = { 0 };
+
+    LT_CHECK_OK(lt_mkdirs(far));
+    LT_CHECK(symlink("far/file", near) == 0 && symlink(near, over) == 0);
+    for (int again = 0; again < 2; again++) {
+        LT_CHECK_OK(lt_file_write_atomic(over, again ? "new" : "old", 3));
+        LT_CHECK(is_link(near) && is_link(over) && !is_link(file));
+        LT_CHECK_OK(lt_file_read_all(&b, file, 100));
+        LT_CHECK_STR(b.data, again ? "new" : "old");
+        LT_CHECK_INT(count_entries(far), 1);
+        LT_CHECK_INT(count_entries(dir), 3);
+    }
+    lt_buf_release(&b);
+    free(file);
+    free(over);
+    free(near);
+    free(far);
+    free(dir);
+}
+
+LT_TEST(links_to_devices_to_nothing_and_in_circles)
+{
+    char *dir = fresh_dir("odd-links"), *null = lt_path_join(dir, "null");
+    char *circle = lt_path_join(dir, "circle"), *nowhere = lt_path_join(dir, "nowhere");
+    char *gone = lt_path_join(dir, "gone"), *open_one;
+    char text[8] = "";
+    lt_writer *w;
+    int fd;
+
+    LT_CHECK(symlink("/dev/null", null) == 0 && symlink("circle", circle) == 0 &&
+             symlink("no/such/dir", nowhere) == 0);
+    LT_CHECK_OK(lt_file_write_atomic(null, "x", 1));
+    LT_CHECK(is_link(null));
+    LT_CHECK_FAILS(lt_writer_open(&w, circle), LT_EIO, "more than 40 symbolic links");
+    LT_CHECK_FAILS(lt_writer_open(&w, nowhere), LT_ENOENT, "nowhere: cannot create");
+    LT_CHECK_INT(count_entries(dir), 3);
+    /* as /dev/stdout is when its file was removed */
+    fd = open(gone, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    LT_CHECK(fd >= 0 && write(fd, "longer", 6) == 6 && unlink(gone) == 0);
+    open_one = lt_asprintf("/proc/self/fd/%d", fd);
+    LT_CHECK_OK(lt_file_write_atomic(open_one, "new", 3));
+    LT_CHECK_INT(pread(fd, text, sizeof text, 0), 3);
+    LT_CHECK_STR(text, "new");
+    LT_CHECK_INT(count_entries(dir), 3);
+    close(fd);
+    free(open_one);
+    free(gone);
+    free(nowhere);
+    free(circle);
+    free(null);
+    free(dir);
 }
 
 LT_TEST(open_refuses_what_cannot_be_written)

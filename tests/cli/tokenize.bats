@@ -220,6 +220,22 @@ tokenize() { lt-tokenize "$@" 2>stderr; }
     [ -c /dev/null ]
 }
 
+@test "tokenize: a link stays, what it leads to is replaced" {
+    mkdir -p far
+    ln -s far/out.tok link
+    run tokenize -q -t gpt2 hello.txt -o link
+    [ "$status" -eq 0 ]
+    [ -L link ]
+    [ -f far/out.tok ]
+    [ "$(ls far)" = out.tok ]
+    ln -s /proc/self/fd/1 own-stdout # as /dev/stdout is
+    lt-tokenize -q -t gpt2 hello.txt -o own-stdout >f
+    [ -L own-stdout ]
+    cmp f far/out.tok
+    lt-tokenize -q -t gpt2 hello.txt -o own-stdout | cmp - f
+    [ -L own-stdout ]
+}
+
 @test "tokenize: a full disk is an error" {
     [ -c /dev/full ] || skip "no /dev/full"
     run tokenize -t gpt2 hello.txt -o /dev/full

@@ -6,12 +6,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 lt_err tokenize_output_open(tokenize_output *o, const char *path, bool is_binary)
 {
-    struct stat st;
+    lt_err err;
 
     *o = (tokenize_output){ .fd = STDOUT_FILENO, .name = "standard output" };
     if (!path || strcmp(path, "-") == 0) {
@@ -21,16 +20,22 @@ lt_err tokenize_output_open(tokenize_output *o, const char *path, bool is_binary
         return LT_OK;
     }
     o->name = o->path = path;
-    if (stat(path, &st) != 0 || S_ISREG(st.st_mode))
-        o->temporary = lt_asprintf("%s.tmp.%ld", path, (long)getpid());
+    LT_TRY(err = lt_path_to_replace(&o->target, path));
+    if (o->target)
+        o->temporary = lt_asprintf("%s.tmp.%ld", o->target, (long)getpid());
     o->fd =
         open(o->temporary ? o->temporary : path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (o->fd < 0) {
+        err = lt_fail(LT_EIO, "%s: %s", path, strerror(errno));
         free(o->temporary);
-        *o = (tokenize_output){ .fd = -1 };
-        return lt_fail(LT_EIO, "%s: %s", path, strerror(errno));
+        o->temporary = NULL; /* nothing of ours to remove */
+        goto fail;
     }
     return LT_OK;
+fail:
+    o->fd = -1;
+    tokenize_output_abort(o);
+    return err;
 }
 
 lt_err tokenize_output_commit(tokenize_output *o)
@@ -46,8 +51,9 @@ lt_err tokenize_output_commit(tokenize_output *o)
     if (close(fd) != 0)
         return lt_fail(LT_EIO, "%s: %s", o->name, strerror(errno));
     if (o->temporary)
-        LT_TRY(err = lt_rename_sync(o->temporary, o->path));
+        LT_TRY(err = lt_rename_sync(o->temporary, o->target));
     free(o->temporary);
+    free(o->target);
     *o = (tokenize_output){ .fd = -1 };
     return LT_OK;
 fail:
@@ -61,5 +67,6 @@ void tokenize_output_abort(tokenize_output *o)
     if (o->temporary)
         unlink(o->temporary);
     free(o->temporary);
+    free(o->target);
     *o = (tokenize_output){ .fd = -1 };
 }

@@ -1,7 +1,7 @@
 /* tools/tokenize/tokenize_output.h - where data goes: stdout, or a file that appears when whole.
  *
  * A file is written as NAME.tmp.PID, synced and renamed.  What exists and is no regular file (a pipe,
- * /dev/null) is written in place. */
+ * /dev/null) is written in place; a symbolic link stays, what it leads to is replaced. */
 #ifndef LT_TOKENIZE_OUTPUT_H
 #define LT_TOKENIZE_OUTPUT_H
 
@@ -11,7 +11,8 @@ typedef struct tokenize_output {
     int fd;
     const char *name; /* for sentences */
     const char *path; /* NULL: stdout */
-    char *temporary;  /* NULL: in place */
+    char *temporary;  /* becomes target; both NULL: in place */
+    char *target;
 } tokenize_output;
 
 /* path NULL or "-": stdout, which must be no terminal if the data is binary.  Borrows path. */
