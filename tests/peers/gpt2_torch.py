@@ -14,17 +14,29 @@ To train on exactly what a run of lt-train reads, from the weights that it start
 
 losses.txt gets one line a step: step, loss, gradient norm, learning rate.  Batch, length and steps come from the file
 of batches; the learning rate is computed here (linear warm-up, half a cosine to --min-lr) and compared with lt's.
+
+On several GPUs, --batch sequences on each (what lt-bench dataparallel asks for):
+
+    gpt2_torch.py --device cuda --precision bf16 --batch 32 --seq 1024 --parallel ddp --gpus 2 --compile --json
+
+--parallel dp is nn.DataParallel in one process; ddp is DistributedDataParallel, a process for each GPU, which this
+script starts itself (or torchrun does), on a CPU over gloo.  Times are the slowest rank's.
 """
 import argparse
 import json
 import math
 import os
 import resource
+import signal
+import socket
 import struct
+import subprocess
+import sys
 import time
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn as nn
 import torch.nn.functional as F
 
@@ -162,11 +174,39 @@ def make_optimizer(a, model):
     return torch.optim.AdamW(groups, lr=a.lr, betas=tuple(a.betas), eps=a.eps, fused=True)
 
 
+def autocast(a):
+    return torch.autocast(a.device, dtype=torch.bfloat16, enabled=a.precision == "bf16")
+
+
+class InAutocast(nn.Module):
+    """nn.DataParallel's threads do not inherit the type of autocast: each enters it for itself."""
+
+    def __init__(self, a, model):
+        super().__init__()
+        self.a, self.model = a, model
+
+    def forward(self, ids, targets):
+        with autocast(self.a):
+            return self.model(ids, targets)
+
+
+def in_parallel(a, model):
+    """What runs a forward pass; its parameters are the model's own."""
+    if a.parallel == "dp" and a.device == "cuda":
+        return nn.DataParallel(InAutocast(a, model), device_ids=list(range(a.gpus)))
+    if a.parallel == "ddp":
+        ids = [torch.cuda.current_device()] if a.device == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    return model
+
+
 class Trainer:
     def __init__(self, a, model):
         self.a, self.model = a, model
         self.opt = make_optimizer(a, model)
-        self.run = torch.compile(model) if a.compile else model
+        self.run = in_parallel(a, model)
+        if a.compile:
+            self.run = torch.compile(self.run)
 
     def step(self, ids, targets, lr):
         """Loss and gradient norm of one optimizer step over equal micro-batches."""
@@ -174,8 +214,8 @@ class Trainer:
         for group in self.opt.param_groups:
             group["lr"] = lr
         for x, y in zip(ids.chunk(n), targets.chunk(n)):
-            with torch.autocast(a.device, dtype=torch.bfloat16, enabled=a.precision == "bf16"):
-                part = self.run(x, y) / n
+            with autocast(a):
+                part = self.run(x, y).mean() / n  # nn.DataParallel: one loss of each GPU
             part.backward()
             loss = loss + part.detach()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), a.clip if a.clip > 0 else math.inf)
@@ -195,14 +235,17 @@ def device_name(a):
 
 
 def peak_bytes(a):
+    """Of the GPU that has most."""
     if a.device == "cuda":
-        return torch.cuda.max_memory_allocated()
+        mine = range(a.gpus) if a.parallel == "dp" else [torch.cuda.current_device()]
+        return max(torch.cuda.max_memory_allocated(i) for i in mine)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(a, trainer):
-    ids = torch.randint(0, 50257, (a.batch * a.accumulation, a.seq), device=a.device)
-    targets = torch.randint(0, 50257, (a.batch * a.accumulation, a.seq), device=a.device)
+    n = a.batch * a.accumulation * (a.gpus if a.parallel == "dp" else 1)
+    ids = torch.randint(0, 50257, (n, a.seq), device=a.device)
+    targets = torch.randint(0, 50257, (n, a.seq), device=a.device)
     times = []
     for i in range(a.steps + 3):
         start = time.perf_counter()
@@ -212,15 +255,29 @@ def measure(a, trainer):
     return times
 
 
+def largest(a, values):
+    """Of each value the largest over all ranks."""
+    if a.parallel != "ddp":
+        return values
+    x = torch.tensor(values, dtype=torch.float64, device=a.device)
+    dist.all_reduce(x, dist.ReduceOp.MAX)
+    return x.tolist()
+
+
 def report(a, model, times):
-    best, tokens = min(times), a.batch * a.accumulation * a.seq
+    *times, peak_memory = largest(a, times + [peak_bytes(a)])
+    if a.parallel == "ddp" and dist.get_rank() > 0:
+        return
+    best, tokens = min(times), a.batch * a.accumulation * a.seq * a.gpus
     flops = flops_per_token(model, a.seq)
     peak = next((1e12 * (s[2] if a.precision == "fp32" else s[1]) for s in SHEETS if s[0] in device_name(a)), None)
     r = {"peer": f"PyTorch {torch.__version__}", "model": a.model, "device": device_name(a), "precision": a.precision,
-         "batch": a.batch, "seq": a.seq, "accumulation": a.accumulation, "compile": a.compile,
+         "batch": a.batch, "seq": a.seq, "accumulation": a.accumulation, "parallel": a.parallel, "gpus": a.gpus,
+         "compile": a.compile,
          "threads": torch.get_num_threads(), "tokens_per_s": tokens / best, "ms_per_step": best * 1e3,
          "mean_ms_per_step": sum(times) / len(times) * 1e3, "flops_per_token": flops, "flops_per_s": flops * tokens / best,
-         "data_sheet_flops_per_s": peak, "mfu": flops * tokens / best / peak if peak else None, "peak_bytes": peak_bytes(a)}
+         "data_sheet_flops_per_s": peak, "mfu": flops * tokens / best / (peak * a.gpus) if peak else None,
+         "peak_bytes": int(peak_memory)}
     if a.json:
         print(json.dumps(r))
         return
@@ -262,6 +319,9 @@ def arguments():
     ap.add_argument("--steps", type=int, default=5, help="timed steps; the best counts")
     ap.add_argument("--threads", type=int, default=0)
     ap.add_argument("--compile", action="store_true")
+    ap.add_argument("--layers", type=int, help="keep only so many layers")
+    ap.add_argument("--parallel", default="none", choices=["none", "dp", "ddp"])
+    ap.add_argument("--gpus", type=int, default=1, help="with --parallel: GPUs, or processes on CPUs")
     ap.add_argument("--json", action="store_true")
     ap.add_argument("--init", metavar="FILE", help="model.safetensors to start from, config.json beside it")
     ap.add_argument("--batches", metavar="FILE", help="train on what lt-bench batches wrote")
@@ -276,13 +336,54 @@ def arguments():
     a = ap.parse_args()
     if bool(a.batches) != bool(a.losses):
         ap.error("--batches and --losses go together")
+    if a.parallel == "none" and a.gpus > 1:
+        ap.error("--gpus: more than one needs --parallel dp or ddp")
+    if a.parallel != "none" and (a.batches or a.accumulation > 1):
+        ap.error("--parallel times single batches: no --batches, no --accumulation")
+    if a.parallel == "dp" and a.device == "cpu":
+        ap.error("--parallel dp needs --device cuda")
     return a
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start_ranks(n):
+    """This script n times, as torchrun would; the first failure ends all.  The exit status."""
+    env = dict(os.environ, WORLD_SIZE=str(n), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
+    ranks = [subprocess.Popen([sys.executable] + sys.argv, env=dict(env, RANK=str(r), LOCAL_RANK=str(r)))
+             for r in range(n)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through the finally below
+    try:
+        while any(r.poll() is None for r in ranks) and not any(r.poll() for r in ranks):
+            time.sleep(0.2)
+    finally:
+        for r in ranks:
+            if r.poll() is None:
+                r.terminate()
+        status = [r.wait() for r in ranks]
+    return int(any(status))
+
+
+def join_ranks(a):
+    if a.device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    elif not a.threads:
+        torch.set_num_threads(max(1, torch.get_num_threads() // a.gpus))
+    dist.init_process_group("nccl" if a.device == "cuda" else "gloo")
 
 
 def main():
     a = arguments()
+    if a.parallel == "ddp" and "RANK" not in os.environ:
+        sys.exit(start_ranks(a.gpus))
     if a.threads:
         torch.set_num_threads(a.threads)
+    if a.parallel == "ddp":
+        join_ranks(a)
     torch.set_float32_matmul_precision("high" if a.tf32 else "highest")
     torch.manual_seed(1)
     batches = Batches(a.batches) if a.batches else None
@@ -294,11 +395,13 @@ def main():
         a.model = a.init
     else:
         layers, heads, c = SIZES[a.model]
-        model = GPT2(layers, heads, c, VOCABULARY, VOCABULARY, max(1024, a.seq))
+        model = GPT2(a.layers or layers, heads, c, VOCABULARY, VOCABULARY, max(1024, a.seq))
     model.to(a.device)
     trainer = Trainer(a, model)
     times = train(a, trainer, batches) if batches else measure(a, trainer)
     report(a, model, times)
+    if a.parallel == "ddp":
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
