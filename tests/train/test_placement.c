@@ -24,7 +24,7 @@ static lt_place place(const char *host, int gpu, int n_gpus, const char *near)
     return p;
 }
 
-static bool placed(const lt_place *all, int rank, bool gpu, const char *list)
+static bool receives(const lt_place *all, int rank, bool gpu, const char *list)
 {
     lt_placement p;
     lt_cpus expected;
@@ -39,10 +39,10 @@ LT_TEST(placement_shares_the_cpus_near_a_gpu)
     const lt_place all[RANKS] = { place("a", 0, 3, "0-3"), place("a", 1, 3, "8-9"),
                                   place("a", 2, 3, "0-3"), place("b", 0, 1, "0-3") };
 
-    LT_CHECK(placed(all, 0, true, "0-1"));
-    LT_CHECK(placed(all, 1, true, "8-9"));
-    LT_CHECK(placed(all, 2, true, "2-3"));
-    LT_CHECK(placed(all, 3, true, "0-3"));
+    LT_CHECK(receives(all, 0, true, "0-1"));
+    LT_CHECK(receives(all, 1, true, "8-9"));
+    LT_CHECK(receives(all, 2, true, "2-3"));
+    LT_CHECK(receives(all, 3, true, "0-3"));
 }
 
 LT_TEST(placement_of_cpu_ranks_goes_by_what_the_launcher_leaves)
@@ -52,13 +52,13 @@ LT_TEST(placement_of_cpu_ranks_goes_by_what_the_launcher_leaves)
     const lt_place bound[RANKS] = { place("a", 0, 0, "0"), place("a", 0, 0, "1"),
                                     place("a", 0, 0, "2"), place("a", 0, 0, "2") };
 
-    LT_CHECK(placed(unbound, 0, false, "0-1"));
-    LT_CHECK(placed(unbound, 1, false, "2-4"));
-    LT_CHECK(placed(unbound, 2, false, "5-7"));
-    LT_CHECK(placed(unbound, 3, false, "0-7"));
-    LT_CHECK(placed(bound, 0, false, "0"));
-    LT_CHECK(placed(bound, 2, false, "2")); /* two ranks on one core: as somebody wanted it */
-    LT_CHECK(placed(bound, 3, false, "2"));
+    LT_CHECK(receives(unbound, 0, false, "0-1"));
+    LT_CHECK(receives(unbound, 1, false, "2-4"));
+    LT_CHECK(receives(unbound, 2, false, "5-7"));
+    LT_CHECK(receives(unbound, 3, false, "0-7"));
+    LT_CHECK(receives(bound, 0, false, "0"));
+    LT_CHECK(receives(bound, 2, false, "2")); /* two ranks on one core: as somebody wanted it */
+    LT_CHECK(receives(bound, 3, false, "2"));
 }
 
 LT_TEST(placement_refuses_more_ranks_than_gpus)
