@@ -213,11 +213,7 @@ teardown() {
 
 @test "train: --plan counts a snapshot for asynchronous saves only" {
     [ "$(lt-train t.yaml --plan --json | jq .snapshot)" -gt 0 ]
-    lt-train t.yaml --plan | grep -q 'checkpoint snapshot'
     [ "$(lt-train t.yaml --plan --json --checkpoint.async=false | jq .snapshot)" -eq 0 ]
-    run lt-train t.yaml --plan --checkpoint.async=false
-    [ "$status" -eq 0 ]
-    [[ "$output" != *snapshot* ]]
 }
 
 @test "train: --plan solves a batch that is given whole for the ranks it plans" {
