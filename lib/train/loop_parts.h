@@ -51,7 +51,7 @@ static inline bool lt_run_due(uint64_t step, int64_t every)
 LT_MUST_USE lt_err lt_run_enqueue(lt_run *r, uint32_t word);
 /* The oldest outstanding result; words of all ranks have been looked at. */
 LT_MUST_USE lt_err lt_run_result(lt_run *r, lt_step_metrics *m);
-LT_MUST_USE lt_err lt_run_check_skips(const lt_run *r);
+LT_MUST_USE lt_err lt_run_check_skips(lt_run *r);
 
 /* loop_act.c */
 LT_MUST_USE lt_err lt_run_evaluate(lt_run *r, lt_step_metrics *m);

@@ -70,6 +70,19 @@ fail:
     return err;
 }
 
+/* The run ends with the recorded error, which every rank finds in the same result: the checkpoint
+ * under way, of a step before, is finished by all of them first. */
+static lt_err end_together(lt_run *r, lt_err err)
+{
+    lt_err_record why;
+
+    LT_BUG_ON(err == LT_OK);
+    lt_err_take(&why);
+    if (lt_saver_finish(r->saver) != LT_OK)
+        lt_log_warn("%s", lt_err_text());
+    return lt_err_give(&why);
+}
+
 static lt_err count_skip(lt_run *r, uint64_t step, const lt_engine_result *result)
 {
     r->skips_in_a_row = result->skipped ? r->skips_in_a_row + 1 : 0;
@@ -81,22 +94,24 @@ static lt_err count_skip(lt_run *r, uint64_t step, const lt_engine_result *resul
         (unsigned long long)step, result->bad ? result->bad->name : "some parameter",
         result->loss_scale);
     if (result->scale_stuck)
-        return lt_fail(
-            LT_EFAULT,
-            "step %llu: gradients overflow at the smallest loss scale, %g; train in bf16, or "
-            "lower training.lr",
-            (unsigned long long)step, result->loss_scale);
+        return end_together(
+            r, lt_fail(LT_EFAULT,
+                       "step %llu: gradients overflow at the smallest loss scale, %g; train in "
+                       "bf16, or lower training.lr",
+                       (unsigned long long)step, result->loss_scale));
     return LT_OK;
 }
 
-lt_err lt_run_check_skips(const lt_run *r)
+lt_err lt_run_check_skips(lt_run *r)
 {
     if (r->skips_in_a_row >= MAX_SKIPS_IN_A_ROW)
-        return lt_fail(
-            LT_EFAULT,
-            "step %llu: %d steps in a row had gradients that are not finite; training has diverged "
-            "(lower training.lr or longer training.warmup_steps may help)",
-            (unsigned long long)r->state.step, MAX_SKIPS_IN_A_ROW);
+        return end_together(
+            r,
+            lt_fail(
+                LT_EFAULT,
+                "step %llu: %d steps in a row had gradients that are not finite; training has diverged "
+                "(lower training.lr or longer training.warmup_steps may help)",
+                (unsigned long long)r->state.step, MAX_SKIPS_IN_A_ROW));
     return LT_OK;
 }
 

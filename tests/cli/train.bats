@@ -212,6 +212,11 @@ teardown() {
     [ "$status" -eq 0 ]
 }
 
+@test "train: --plan counts a snapshot for asynchronous saves only" {
+    [ "$(lt-train t.yaml --plan --json | jq .snapshot)" -gt 0 ]
+    [ "$(lt-train t.yaml --plan --json --checkpoint.async=false | jq .snapshot)" -eq 0 ]
+}
+
 @test "train: --plan solves a batch that is given whole for the ranks it plans" {
     run lt-train t.yaml --training.global_batch_size=32 --plan --ranks=8
     [ "$status" -eq 0 ]
