@@ -1,8 +1,7 @@
 # lt - train language models with separate tools in C and CUDA C.
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
-#   MPICC=mpicc.mpich picks another MPI, MPI=0 none; make check-ranks: only the tests on many ranks
-#   make install    DESTDIR= PREFIX=/usr/local    make check-gpu  the operations on this GPU
-#   make check-long the sweeps it samples, in full
+#   make install    DESTDIR= PREFIX=/usr/local    make check-long the sweeps it samples, in full
+#   make check-gpu  the operations on this GPU    make check-ranks only what runs on many ranks
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
 #   make demo       text to generated text        make clean
@@ -61,7 +60,7 @@ else
 ABSENT :=
 endif
 
-# MPI: CPU ranks; with mpicc (of Open MPI or MPICH) comm/mpi is built in, else mpi_absent.c says so
+# MPI: CPU ranks; with MPICC (of Open MPI or MPICH) comm/mpi is built in, else mpi_absent.c says so
 # at run time.  Always a shared library, so STATIC=1 goes without unless MPI=1 is said; it is not
 # instrumented, so sanitizers do, too.
 MPICC  ?= mpicc

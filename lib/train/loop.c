@@ -221,8 +221,6 @@ static lt_err log_step(lt_run *r, const lt_step_metrics *m)
     if (r->group->rank == 0)
         lt_progress_step(&r->progress, m);
     err = lt_run_check_skips(r);
-    if (err != LT_OK) /* as on every rank */
-        err = lt_ranks_agree(r->group, err);
 fail:
     return err;
 }
@@ -313,19 +311,6 @@ fail:
     return err;
 }
 
-/* A run that fails for all ranks still completes the checkpoint that is being written. */
-static void end_saving(lt_run *r, lt_err err)
-{
-    lt_err_record first;
-
-    if (err == LT_OK || !r->saver || !lt_ranks_together(r->group, err))
-        return;
-    lt_err_take(&first);
-    if (lt_saver_finish(r->saver) != LT_OK)
-        lt_log_warn("%s", lt_err_text());
-    (void)lt_err_give(&first);
-}
-
 lt_err lt_train(lt_config *config, lt_group *group, lt_watch *watch)
 {
     lt_run r = { .config = config, .group = group, .watch = watch };
@@ -334,6 +319,5 @@ lt_err lt_train(lt_config *config, lt_group *group, lt_watch *watch)
     LT_TRY(err = open_run(&r));
     LT_TRY(err = steps(&r));
 fail:
-    end_saving(&r, err);
     return close_run(&r, err);
 }

@@ -80,7 +80,7 @@ static lt_err end_together(lt_run *r, lt_err err)
     lt_err_take(&why);
     if (lt_saver_finish(r->saver) != LT_OK)
         lt_log_warn("%s", lt_err_text());
-    return lt_err_give(&why);
+    return lt_ranks_agree(r->group, lt_err_give(&why));
 }
 
 static lt_err count_skip(lt_run *r, uint64_t step, const lt_engine_result *result)

@@ -96,6 +96,7 @@ lt_err lt_placement_decide(lt_placement *out, const lt_place *all, int world, in
         }
     out->gpu = me->gpu[0] != '\0';
     out->cpus = lt_cpus_part(&me->near, mine, sharers);
+    out->n_threads = lt_cpus_count(&me->near) > sharers ? lt_cpus_count(&out->cpus) : 1;
 fail:
     return err;
 }
@@ -112,7 +113,7 @@ static void tell(const lt_place *all, const lt_group *g, int threads)
 
     for (int r = 0; r < g->world; r++)
         if (same_host(&all[0], &all[r]) && lt_placement_decide(&p, all, g->world, r) == LT_OK) {
-            int n = threads ? threads : lt_cpus_count(&p.cpus);
+            int n = threads ? threads : p.n_threads;
 
             lt_buf_printf(&line, "%srank %d: ", line.size ? "; " : "", r);
             if (p.gpu)
@@ -136,7 +137,7 @@ lt_err lt_place_ranks(lt_engine_options *o, lt_group *g)
 {
     lt_place mine, *all;
     lt_placement placement;
-    int threads, asked = o->dev.n_threads;
+    int asked = o->dev.n_threads;
     lt_err err;
 
     if (g->world == 1)
@@ -148,9 +149,8 @@ lt_err lt_place_ranks(lt_engine_options *o, lt_group *g)
     if (strcmp(o->device, "auto") == 0)
         o->device = placement.gpu ? "cuda" : "cpu";
     o->dev.ordinal = mine.n_gpus > 0 ? g->local_rank % mine.n_gpus : 0;
-    threads = lt_cpus_count(&placement.cpus);
     if (asked == 0)
-        o->dev.n_threads = threads > 0 ? threads : 1;
+        o->dev.n_threads = placement.n_threads;
     if (placement.gpu && !lt_cpus_bind(&placement.cpus))
         lt_log_debug("the system refuses to bind this rank to the CPUs near its GPU");
     if (g->rank == 0)

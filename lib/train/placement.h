@@ -22,8 +22,9 @@ typedef struct lt_place {
 
 /* What follows for one rank. */
 typedef struct lt_placement {
-    bool gpu;     /* each rank has a GPU of its own */
-    lt_cpus cpus; /* near, shared with the ranks of this host that have the same */
+    bool gpu;      /* each rank has a GPU of its own */
+    lt_cpus cpus;  /* near, shared with the ranks of this host that have the same */
+    int n_threads; /* one a CPU of these; one where ranks are more than CPUs */
 } lt_placement;
 
 /* From the places of all ranks, the same verdict on each.  LT_EUSAGE when two ranks share a GPU, or

@@ -8,6 +8,7 @@
 #define LT_TESTS_TRAIN_RUN_RANKS_H
 
 #include "run_fixture.h"
+#include "train/placement.h"
 #include "zero/thread_ranks.h"
 
 /* Of this rank's engine since it was opened, without the operations' scratch; by lt_memory. */
@@ -69,6 +70,7 @@ static inline lt_err run_open_rank(run_case *r, thread_rank *me, const run_setti
     pthread_mutex_unlock(&one_at_a_time);
     LT_TRY(err);
     LT_TRY(err = lt_setup_open(&r->setup, r->config, me->group, true));
+    LT_TRY(err = lt_place_ranks(&r->setup.engine, me->group));
     LT_TRY(err = lt_engine_open(&r->engine, &r->setup.engine));
     LT_TRY(err = lt_engine_init_weights(r->engine, (uint64_t)r->config->training.seed));
     lt_run_state_new(&r->state);
