@@ -87,7 +87,6 @@ ROOM_SRC := $(foreach r,$(ROOMS),$(wildcard lib/$r/*.c lib/$r/*.S)) $(CU_C) \
 LIB_SRC  := $(filter-out $(ABSENT),$(ROOM_SRC))
 LIB_OBJ  := $(LIB_SRC:%=$B/%.o) $(if $(filter device,$(ROOMS)),$(CU_SRC:%=$B/%.o) $(if $(KERNEL_SRC),$(ISAS:%=$B/kernels.%.o)))
 LIB      := $B/liblt.a
-
 bin_tokenize := lt-tokenize
 bin_shard    := lt-shard
 bin_train    := lt-train
