@@ -164,7 +164,7 @@ lt_err lt_run_result(lt_run *r, lt_step_metrics *m)
     m->grad_norm = result.grad_norm;
     m->loss_scale = result.loss_scale;
     add_times(r, m, &result);
-    err = count_skip(r, m->step, &result);
+    err = lt_run_fail_together(r, count_skip(r, m->step, &result));
     m->skipped_steps = r->skipped;
     m->peak_rss = lt_peak_rss();
     m->time = lt_wall_time();

@@ -168,7 +168,7 @@ teardown() {
     [[ "$output" == *":1:13: unknown key training.stepz: did you mean training.steps?"* ]]
 }
 
-@test "train: the configuration users already have is printed, planned, and refused by name" {
+@test "train: the configuration users already have is printed, planned, and lacks nothing but data" {
     run lt-train "$seed" --print-config
     [ "$status" -eq 0 ]
     [[ "$output" == *"stage: 2 "*"seed.yaml:12"* ]]
@@ -178,9 +178,10 @@ teardown() {
     run lt-train "$seed" --plan --json --ranks=8
     [ "$status" -eq 0 ]
     echo "$output" | jq -e '.ranks == 8 and .parameters > 1.5e9 and .gradients * 4 == .parameters and .moment1 == .master'
+    rm -r data
     run lt-train "$seed"
     [ "$status" -eq 1 ]
-    [[ "$output" == *"deepspeed.zero_optimization.stage: 2 ("*"seed.yaml:12)"* ]]
+    [[ "$output" == *"data.train: data/train.manifest is not there; make it with: lt-tokenize "* ]]
 }
 
 # ---- without training
@@ -190,9 +191,11 @@ teardown() {
     for o in --model.precision=fp32 --model.precision=bf16 --deepspeed.activation_checkpointing.granularity=block \
              --ranks=4 --training.sample_every_steps=5; do
         lt-train t.yaml --plan --json "$o" >plan.json
-        jq -e '.total + .host_total == .parameters + .gradients + .master + .moment1 + .moment2 + .activations + .kv_cache + .batch + .scratch' plan.json
+        jq -e '.total == .parameters + .gathered + .gradients + .buckets + .master + .moment1 + .moment2 + .staging + .activations + .kv_cache + .batch + .scratch' plan.json
+        jq -e '.host_total == .host + .snapshot and .file_total == .file' plan.json
         lt-train t.yaml --plan "$o" >plan.txt
-        awk 'NR > 2 { for (i = NF; $i != "MiB"; i--); if ($1 == "total") exit $(i - 2) != sum; sum += $(i - 2) }' plan.txt
+        awk 'NR > 2 { for (i = NF; $i != "MiB"; i--); place = /in host memory/ ? "host" : /in files/ ? "files" : "device"
+                      if ($1 != "total") sum[place] += $(i - 2); else if ($(i - 2) != sum[place]) exit 1 }' plan.txt
         grep -q "^  total on the device  *$(jq .total plan.json) " plan.txt
     done
     [ ! -e ck ]
