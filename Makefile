@@ -94,7 +94,7 @@ bin_ckpt     := lt-ckpt-merge
 bin_bench    := lt-bench
 BINS  := $(foreach t,$(TOOLS),$(if $(wildcard tools/$t/main.c),$B/bin/$(bin_$t)))
 TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/test_*.c)))
-RANKS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/ranks_*.c)))
+RANK_TESTS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/ranks_*.c)))
 TEST_TOOLS := $(patsubst tests/%.c,$B/tests/%,$(foreach r,$(ROOMS),$(wildcard tests/$r/tool_*.c)))
 FUZZ  := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -139,7 +139,7 @@ $B/bin/$(bin_$1): $(patsubst %,$B/%.o,$(wildcard tools/$1/*.c)) $(LIB)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rules,$t)))
 
-$(RANKS): $B/tests/%: $B/tests/%.c.o $B/tests/lt_ranks.c.o $(LIB)
+$(RANK_TESTS): $B/tests/%: $B/tests/%.c.o $B/tests/lt_ranks.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
 $B/tests/%: $B/tests/%.c.o $B/tests/lt_test.c.o $(LIB)
@@ -152,7 +152,7 @@ $B/fuzz/%: $B/tests/fuzz/%.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
-ranks: $(RANKS)
+ranks: $(RANK_TESTS)
 tests: $(TESTS) $(TEST_TOOLS) ranks
 check: all tests
 	@B=$B MPIRUN=$(if $(MPI_SRC),$(MPIRUN)) sh tests/run_tests.sh $(TESTS)

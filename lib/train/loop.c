@@ -220,7 +220,7 @@ static lt_err log_step(lt_run *r, const lt_step_metrics *m)
         LT_TRY(err = lt_tb_events_step(r->events, m));
     if (r->group->rank == 0)
         lt_progress_step(&r->progress, m);
-    err = lt_run_check_skips(r);
+    err = lt_run_fail_together(r, lt_run_check_skips(r));
 fail:
     return err;
 }

@@ -126,6 +126,18 @@ lt_err lt_run_saved(lt_run *r, lt_err err)
     return LT_OK;
 }
 
+lt_err lt_run_fail_together(lt_run *r, lt_err err)
+{
+    lt_err_record why;
+
+    if (err == LT_OK)
+        return LT_OK;
+    lt_err_take(&why);
+    if (lt_run_saved(r, lt_saver_finish(r->saver)) != LT_OK)
+        lt_log_warn("%s", lt_err_text()); /* err came first */
+    return lt_ranks_agree(r->group, lt_err_give(&why));
+}
+
 /* A picture of what is saved anyway: that it cannot be drawn does not fail the run. */
 void lt_run_draw_curve(const lt_run *r)
 {

@@ -51,7 +51,7 @@ static inline bool lt_run_due(uint64_t step, int64_t every)
 LT_MUST_USE lt_err lt_run_enqueue(lt_run *r, uint32_t word);
 /* The oldest outstanding result; words of all ranks have been looked at. */
 LT_MUST_USE lt_err lt_run_result(lt_run *r, lt_step_metrics *m);
-LT_MUST_USE lt_err lt_run_check_skips(lt_run *r);
+LT_MUST_USE lt_err lt_run_check_skips(const lt_run *r);
 
 /* loop_act.c */
 LT_MUST_USE lt_err lt_run_evaluate(lt_run *r, lt_step_metrics *m);
@@ -59,6 +59,8 @@ LT_MUST_USE lt_err lt_run_show_samples(lt_run *r);
 LT_MUST_USE lt_err lt_run_save(lt_run *r);
 /* A save in passing has ended with err: LT_OK when the run may go on. */
 LT_MUST_USE lt_err lt_run_saved(lt_run *r, lt_err err);
+/* Every rank has come to the same err at the same step: finishes the save under way, and agrees. */
+LT_MUST_USE lt_err lt_run_fail_together(lt_run *r, lt_err err);
 void lt_run_draw_curve(const lt_run *r);
 
 #endif

@@ -70,19 +70,6 @@ fail:
     return err;
 }
 
-/* The run ends with the recorded error, which every rank finds in the same result: the checkpoint
- * under way, of a step before, is finished by all of them first. */
-static lt_err end_together(lt_run *r, lt_err err)
-{
-    lt_err_record why;
-
-    LT_BUG_ON(err == LT_OK);
-    lt_err_take(&why);
-    if (lt_saver_finish(r->saver) != LT_OK)
-        lt_log_warn("%s", lt_err_text());
-    return lt_ranks_agree(r->group, lt_err_give(&why));
-}
-
 static lt_err count_skip(lt_run *r, uint64_t step, const lt_engine_result *result)
 {
     r->skips_in_a_row = result->skipped ? r->skips_in_a_row + 1 : 0;
@@ -94,24 +81,22 @@ static lt_err count_skip(lt_run *r, uint64_t step, const lt_engine_result *resul
         (unsigned long long)step, result->bad ? result->bad->name : "some parameter",
         result->loss_scale);
     if (result->scale_stuck)
-        return end_together(
-            r, lt_fail(LT_EFAULT,
-                       "step %llu: gradients overflow at the smallest loss scale, %g; train in "
-                       "bf16, or lower training.lr",
-                       (unsigned long long)step, result->loss_scale));
+        return lt_fail(
+            LT_EFAULT,
+            "step %llu: gradients overflow at the smallest loss scale, %g; train in bf16, or "
+            "lower training.lr",
+            (unsigned long long)step, result->loss_scale);
     return LT_OK;
 }
 
-lt_err lt_run_check_skips(lt_run *r)
+lt_err lt_run_check_skips(const lt_run *r)
 {
     if (r->skips_in_a_row >= MAX_SKIPS_IN_A_ROW)
-        return end_together(
-            r,
-            lt_fail(
-                LT_EFAULT,
-                "step %llu: %d steps in a row had gradients that are not finite; training has diverged "
-                "(lower training.lr or longer training.warmup_steps may help)",
-                (unsigned long long)r->state.step, MAX_SKIPS_IN_A_ROW));
+        return lt_fail(
+            LT_EFAULT,
+            "step %llu: %d steps in a row had gradients that are not finite; training has diverged "
+            "(lower training.lr or longer training.warmup_steps may help)",
+            (unsigned long long)r->state.step, MAX_SKIPS_IN_A_ROW);
     return LT_OK;
 }
 
@@ -179,7 +164,7 @@ lt_err lt_run_result(lt_run *r, lt_step_metrics *m)
     m->grad_norm = result.grad_norm;
     m->loss_scale = result.loss_scale;
     add_times(r, m, &result);
-    err = count_skip(r, m->step, &result);
+    err = lt_run_fail_together(r, count_skip(r, m->step, &result));
     m->skipped_steps = r->skipped;
     m->peak_rss = lt_peak_rss();
     m->time = lt_wall_time();

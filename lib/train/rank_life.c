@@ -64,6 +64,15 @@ static lt_err join_group(lt_group **group)
     return err;
 }
 
+/* The others do not know, and end with this process.  Collectives mostly fail because another rank
+ * is gone: then the watch is about to say so, and to end this one. */
+static void fail_alone(lt_group *group, const lt_watch *watch, lt_err err)
+{
+    lt_group_abandon(group);
+    if (watch && err == LT_EFAULT)
+        sleep(2);
+}
+
 lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
 {
     lt_group *group = NULL;
@@ -82,10 +91,10 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
 fail:
     together = !group || lt_ranks_last_word(group, err);
     lt_err_take(&why);
-    if (!together)
-        lt_group_abandon(group); /* the others do not know, and end with this process */
-    else if (watch)
+    if (together && watch)
         lt_watch_leave(watch);
+    else if (!together)
+        fail_alone(group, watch, why.code);
     lt_group_close(group);
     lt_watch_close(watch);
     return err == LT_OK ? LT_OK : lt_err_give(&why);

@@ -174,6 +174,14 @@ saved_step() {
     [ "$output" = "lt-train: error: 2 CPU ranks started by srun alone: CPU ranks need MPI; use srun --mpi=pmix, or mpirun inside sbatch" ]
 }
 
+@test "train ranks: training that diverges ends on all ranks with one sentence, and what was saved is kept" {
+    train 2 --training.lr=1000 --training.gradient_clipping=0 --training.warmup_steps=0 --training.steps=200
+    [ "$status" -eq 1 ]
+    [ "$(n_errors)" -eq 1 ]
+    [[ "$errors" == *"20 steps in a row had gradients that are not finite; training has diverged"* ]]
+    lt-ckpt-merge --verify ck
+}
+
 # ---- checkpoints
 
 @test "train ranks: a second job on the directory is refused, and the holder named" {
