@@ -102,6 +102,10 @@ struct lt_backend {
     lt_err (*event_sync)(lt_dev *dev, lt_event *event); /* the host waits; returns a stuck fault */
     lt_err (*sync)(lt_dev *dev);                        /* everything done; returns a stuck fault */
 
+    /* Copies between the two devices of this process go straight from one to the other where the
+     * machine can, not through the host; NULL where memory is one. */
+    lt_err (*connect)(lt_dev *dev, lt_dev *other);
+
     /* Work of the host in a stream's order: at once on an inline stream, else by the stream's
      * thread.  The context is copied, at most LT_HOST_TASK_BYTES.  NULL on a GPU. */
     void (*host_task)(lt_dev *dev, lt_stream stream, void (*run)(void *context),

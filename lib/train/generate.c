@@ -129,6 +129,23 @@ static lt_err encode_prompt(const lt_tokenizer *t, const lt_model_config *config
     return LT_OK;
 }
 
+/* Ranks go on with rank 0's choice: a logit may differ in its last bit where GPUs chose different
+ * algorithms, and all must feed the same token. */
+static lt_err share_token(lt_group *group, uint32_t *token)
+{
+    lt_buf text = { 0 };
+    lt_err err;
+
+    if (group->world == 1)
+        return LT_OK;
+    lt_buf_append(&text, token, sizeof *token);
+    LT_TRY(err = lt_group_broadcast(group, &text, 0));
+    memcpy(token, text.data, sizeof *token);
+fail:
+    lt_buf_release(&text);
+    return err;
+}
+
 static lt_err continue_text(generation *g, const lt_tokenizer *t, int64_t max_tokens,
                             const lt_sampling *s, lt_text_sink *sink)
 {
@@ -140,6 +157,7 @@ static lt_err continue_text(generation *g, const lt_tokenizer *t, int64_t max_to
     for (int64_t k = 0; k < max_tokens; k++) {
         uint32_t next = (uint32_t)lt_sample_token(g->logits, g->vocab, s, (uint64_t)k, g->scratch);
 
+        LT_TRY(err = share_token(lt_engine_group(g->engine), &next));
         if (next == lt_tokenizer_eot_id(t))
             break;
         if (next >= lt_tokenizer_vocab_size(t))

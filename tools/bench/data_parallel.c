@@ -69,6 +69,18 @@ static lt_err open_replica(data_parallel *p, int index)
     return replica_open(&p->replicas[index], o->device, &dev, &p->config, &o->shape, &p->layout);
 }
 
+/* As PyTorch does: every pair copies straight. */
+static lt_err connect_all(data_parallel *p)
+{
+    lt_err err = LT_OK;
+
+    for (int i = 0; i < p->n && err == LT_OK; i++)
+        for (int k = 0; k < p->n && err == LT_OK; k++)
+            if (i != k && p->replicas[i].dev->backend->connect)
+                err = p->replicas[i].dev->backend->connect(p->replicas[i].dev, p->replicas[k].dev);
+    return err;
+}
+
 static lt_err take_first(data_parallel *p)
 {
     replica *first = &p->replicas[0];
@@ -164,6 +176,7 @@ lt_err data_parallel_open(data_parallel **out, const data_parallel_options *o)
     p->replicas = lt_new_array0((size_t)p->n, sizeof *p->replicas);
     p->pool = lt_pool_new(p->n);
     LT_TRY(err = on_each(p, false, open_replica));
+    LT_TRY(err = connect_all(p));
     LT_TRY(err = take_first(p));
     LT_TRY(err = on_each(p, false, first_state));
     LT_TRY(err = init_weights(p));

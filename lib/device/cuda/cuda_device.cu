@@ -373,6 +373,23 @@ static lt_err cuda_sync(lt_dev *dev)
     return take_fault(dev);
 }
 
+/* A pair that the machine cannot connect is none: its copies are staged by the driver. */
+static lt_err cuda_connect(lt_dev *dev, lt_dev *other)
+{
+    int can = 0, peer = cuda_of(other)->ordinal;
+    cudaError_t e = cudaDeviceCanAccessPeer(&can, cuda_of(dev)->ordinal, peer);
+
+    make_current(dev);
+    if (e == cudaSuccess && can)
+        e = cudaDeviceEnablePeerAccess(peer, 0);
+    if (e == cudaErrorPeerAccessAlreadyEnabled)
+        e = cudaSuccess;
+    (void)cudaGetLastError(); /* that is no fault of the next operation */
+    return e == cudaSuccess ? LT_OK
+                            : lt_fail(LT_EFAULT, "device: cuda: connecting GPUs %d and %d: %s",
+                                      cuda_of(dev)->ordinal, peer, cudaGetErrorString(e));
+}
+
 static void *cuda_native_stream(lt_dev *dev, lt_stream stream)
 {
     return cuda_of(dev)->streams[stream];
@@ -397,6 +414,7 @@ const lt_backend lt_backend_cuda = {
     .stream_wait = cuda_stream_wait,
     .event_sync = cuda_event_sync,
     .sync = cuda_sync,
+    .connect = cuda_connect,
     .host_task = nullptr,
     .native_stream = cuda_native_stream,
     .capture_begin = cuda_capture_begin,
