@@ -16,7 +16,7 @@ train_row() {
     lt-bench --help | grep -q golden
     lt-bench --man | grep -q '^.TH "LT-BENCH" 1'
     [ "$(lt-bench --version)" = "lt-bench 0.1.0" ]
-    for c in golden train gemm attention ops load tokenize init batches; do
+    for c in golden train gemm attention ops comm dataparallel scale load tokenize init batches; do
         lt-bench $c --help | grep -q "usage: lt-bench $c"
         lt-bench --help | grep -q "^$c "
         lt-bench $c --man | grep -q "^.TH \"LT-BENCH-$(tr a-z A-Z <<<$c)\" 1"

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_SUMS = 2 }; /* squares of gradients that decay, and of others */
+enum {
+    N_SUMS = 2,           /* squares of gradients that decay, and of others */
+    FETCH_MOST = 16 << 20 /* elements of another one's gradients at a time */
+};
 
 struct data_parallel {
     data_parallel_options options;
@@ -20,15 +23,16 @@ struct data_parallel {
     int n;
     lt_pool *pool; /* a thread a device */
     int64_t rows;  /* of one device */
+    int64_t n_fetch;
     int32_t *host_tokens, *tokens;
-    float *master, *moment1, *moment2;
-    float *fetched; /* another one's gradients */
-    float *losses;  /* (1, n * rows) */
-    double *sums;   /* N_SUMS squares, the loss, a word: as lt_ops.grad_norm_finish has them */
+    float *master; /* the first one's weights themselves, when they are fp32 */
+    float *moment1, *moment2, *fetched;
+    float *losses; /* (1, n * rows) */
+    double *sums;  /* N_SUMS squares, the loss, a word: as lt_ops.grad_norm_finish has them */
     lt_step_state begin;
 };
 
-/* Work on every device, each by one thread at a time. */
+/* Work for every device, each by one thread at a time. */
 typedef struct each_task {
     lt_task task;
     data_parallel *p;
@@ -87,10 +91,13 @@ static lt_err take_first(data_parallel *p)
     uint64_t n = (uint64_t)p->layout.n * sizeof(float), rows = (uint64_t)(p->rows * p->n);
     lt_err err;
 
-    LT_TRY(err = replica_take(first, n, &p->master));
+    p->master = (float *)(void *)first->weights;
+    if (first->type != LT_F32)
+        LT_TRY(err = replica_take(first, n, &p->master));
     LT_TRY(err = replica_take(first, n, &p->moment1));
     LT_TRY(err = replica_take(first, n, &p->moment2));
-    LT_TRY(err = replica_take(first, n, &p->fetched));
+    p->n_fetch = p->layout.n < FETCH_MOST ? p->layout.n : FETCH_MOST;
+    LT_TRY(err = replica_take(first, (uint64_t)p->n_fetch * sizeof(float), &p->fetched));
     LT_TRY(err = replica_take(first, rows * sizeof *p->losses, &p->losses));
     LT_TRY(err = replica_take(first, rows * REPLICA_TOKEN_ARRAYS * sizeof *p->tokens, &p->tokens));
     err = replica_take(first, (N_SUMS + 2) * sizeof *p->sums, &p->sums);
@@ -126,8 +133,9 @@ static lt_err init_weights(data_parallel *p)
     lt_pool_run(pool, &t.task, p->table->n_params);
     lt_dev_copy(first->dev, LT_STREAM_COMPUTE, p->master, t.values,
                 (size_t)p->layout.n * sizeof(float));
-    first->dev->ops->copy(first->dev, lt_vector(first->weights, first->type, p->layout.n),
-                          lt_vector(p->master, LT_F32, p->layout.n));
+    if (first->type != LT_F32)
+        first->dev->ops->copy(first->dev, lt_vector(first->weights, first->type, p->layout.n),
+                              lt_vector(p->master, LT_F32, p->layout.n));
     err = lt_dev_sync(first->dev);
 fail:
     lt_pool_free(pool);
@@ -190,17 +198,22 @@ fail:
     return err;
 }
 
+static void give_first(data_parallel *p)
+{
+    const replica *first = &p->replicas[0];
+    void *own_master = first->type == LT_F32 ? NULL : p->master;
+    void *all[] = { own_master, p->moment1, p->moment2, p->fetched, p->losses, p->tokens, p->sums };
+
+    for (size_t i = 0; i < LT_COUNT(all); i++)
+        if (all[i])
+            lt_dev_free(first->dev, LT_MEMORY_DEVICE, all[i]);
+}
+
 void data_parallel_close(data_parallel *p)
 {
-    void *of_first[] = { p ? p->master : NULL,  p ? p->moment1 : NULL, p ? p->moment2 : NULL,
-                         p ? p->fetched : NULL, p ? p->losses : NULL,  p ? p->tokens : NULL,
-                         p ? p->sums : NULL };
-
     if (!p)
         return;
-    for (size_t i = 0; i < LT_COUNT(of_first); i++)
-        if (of_first[i])
-            lt_dev_free(p->replicas[0].dev, LT_MEMORY_DEVICE, of_first[i]);
+    give_first(p);
     for (int r = 0; r < p->n; r++)
         replica_close(&p->replicas[r]);
     lt_pool_free(p->pool);
@@ -244,6 +257,21 @@ static lt_err compute(data_parallel *p, int index)
     return lt_dev_sync(r->dev);
 }
 
+static void add_gradients(data_parallel *p, const replica *from)
+{
+    const replica *first = &p->replicas[0];
+    lt_dev *dev = first->dev;
+
+    for (int64_t at = 0; at < p->layout.n; at += p->n_fetch) {
+        int64_t left = p->layout.n - at, n = left < p->n_fetch ? left : p->n_fetch;
+
+        lt_dev_copy(dev, LT_STREAM_COMPUTE, p->fetched, from->grads + at,
+                    (size_t)n * sizeof *p->fetched);
+        dev->ops->accumulate(dev, lt_vector(first->grads + at, LT_F32, n),
+                             lt_vector(p->fetched, LT_F32, n), true);
+    }
+}
+
 /* Losses and gradients of all on the first device; sums of its gradients. */
 static void gather(data_parallel *p)
 {
@@ -254,12 +282,8 @@ static void gather(data_parallel *p)
     for (int i = 0; i < p->n; i++)
         lt_dev_copy(dev, LT_STREAM_COMPUTE, p->losses + i * p->rows, p->replicas[i].losses,
                     (size_t)p->rows * sizeof *p->losses);
-    for (int i = 1; i < p->n; i++) {
-        lt_dev_copy(dev, LT_STREAM_COMPUTE, p->fetched, p->replicas[i].grads,
-                    (size_t)n * sizeof *p->fetched);
-        dev->ops->accumulate(dev, lt_vector(first->grads, LT_F32, n),
-                             lt_vector(p->fetched, LT_F32, n), true);
-    }
+    for (int i = 1; i < p->n; i++)
+        add_gradients(p, &p->replicas[i]);
     dev->ops->sum_losses(dev, first->state, lt_vector(p->losses, LT_F32, p->rows * p->n));
     dev->ops->sum_squares(dev, &p->sums[0], lt_vector(first->grads, LT_F32, n_decay));
     dev->ops->sum_squares(dev, &p->sums[1], lt_vector(first->grads + n_decay, LT_F32, n - n_decay));
@@ -277,7 +301,8 @@ static void update(data_parallel *p)
         int64_t at = cut[i], n = cut[i + 1] - at;
         char *weights = first->weights + (size_t)at * lt_dtype_bytes(first->type);
         lt_optim_slice slice = { .p = lt_vector(p->master + at, LT_F32, n),
-                                 .copy = lt_vector(weights, first->type, n),
+                                 .copy = first->type == LT_F32 ? lt_absent()
+                                                               : lt_vector(weights, first->type, n),
                                  .m = lt_vector(p->moment1 + at, LT_F32, n),
                                  .v = lt_vector(p->moment2 + at, LT_F32, n),
                                  .g = lt_vector(first->grads + at, LT_F32, n),

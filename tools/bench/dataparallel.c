@@ -114,7 +114,7 @@ static lt_err read_row(table *t, table_row *r, const json_t *o)
     LT_TRY(err = lt_json_string(o, "device", &device, "row"));
     if (!(r->best_ms > 0))
         return lt_fail(LT_EFAULT, "no ms_per_step in what it printed");
-    if (!t->device[0] || kinds[r->kind].stage >= 0)
+    if (!kinds[r->kind].parallel)
         snprintf(t->device, sizeof t->device, "%s", device);
     complete(t, r);
 fail:
@@ -188,8 +188,7 @@ static lt_err run_baseline(table *t, table_row *r)
     LT_TRY(err = time_baseline(t, r, p));
     r->bytes = (int64_t)data_parallel_bytes(p);
     r->used = (int64_t)data_parallel_used(p);
-    if (!t->device[0])
-        data_parallel_describe(p, t->device, sizeof t->device);
+    data_parallel_describe(p, t->device, sizeof t->device);
     complete(t, r);
 fail:
     data_parallel_close(p);
@@ -342,16 +341,20 @@ static lt_err parse_rows(table *t, const char *word)
     return LT_OK;
 }
 
-/* Rows of PyTorch that nobody asked for by name are left out where it is not there. */
+/* Rows of PyTorch that nobody asked for by name are left out where it, or what they need, is not
+ * there: nn.DataParallel knows no CPUs. */
 static void choose_rows(table *t)
 {
-    bool peer = t->wanted[5] || t->wanted[6];
+    bool all = !t->args->rows;
+    bool no_peer = all && !bench_job_has_peer(&t->args->job);
+    bool no_dp = no_peer || (all && strcmp(t->args->job.device, "cpu") == 0);
 
-    if (!t->args->rows && !bench_job_has_peer(&t->args->job))
-        peer = false;
+    for (int k = 0; k < MOST_KINDS; k++)
+        if (kinds[k].parallel && (strcmp(kinds[k].parallel, "dp") == 0 ? no_dp : no_peer))
+            t->wanted[k] = false;
     for (int b = 0; b < t->n_batches; b++)
         for (int k = 0; k < MOST_KINDS; k++)
-            if (t->wanted[k] && (!kinds[k].parallel || peer))
+            if (t->wanted[k])
                 t->rows[t->n_rows++] = (table_row){ .kind = k, .batch = t->batches[b] };
 }
 
@@ -384,6 +387,7 @@ lt_err bench_dataparallel(int argc, char **argv)
     if (done)
         goto fail;
     LT_TRY(err = check_args(&t, &args, &rest));
+    snprintf(t.device, sizeof t.device, "%s", args.job.device);
     choose_rows(&t);
     run_rows(&t);
     if (args.json)
