@@ -142,12 +142,30 @@ uint64_t lt_saver_bytes(const lt_zero_plan *plan, const lt_param_table *table)
     return values * LT_SNAPSHOT_GROUPS * sizeof(float);
 }
 
+typedef struct touch_task {
+    lt_task task;
+    char *memory;
+    uint64_t bytes;
+} touch_task;
+
+enum { TOUCH_BYTES = 4 << 20 };
+
+static void touch(lt_task *task, int64_t index, int worker)
+{
+    const touch_task *t = (const touch_task *)task;
+    uint64_t first = (uint64_t)index * TOUCH_BYTES, left = t->bytes - first;
+
+    (void)worker;
+    memset(t->memory + first, 0, left < TOUCH_BYTES ? left : TOUCH_BYTES);
+}
+
 /* Plain memory is promised long before it is touched: better refused here than killed at a save. */
 static lt_err take_memory(lt_saver *v)
 {
     uint64_t bytes = v->n_values * LT_SNAPSHOT_GROUPS * sizeof(float);
     uint64_t there = lt_memory_available();
     void *memory = NULL;
+    lt_pool *pool = lt_engine_device(v->e)->pool;
 
     if ((there && bytes > there) ||
         lt_dev_alloc(lt_engine_device(v->e), LT_MEMORY_PINNED, bytes, &memory) != LT_OK)
@@ -158,6 +176,11 @@ static lt_err take_memory(lt_saver *v)
                        "waits",
                        bytes, there);
     v->memory = memory;
+    /* Pages that the first save would have to wait for: 4 s for 1.5 GB on a virtual machine.  What a
+     * GPU is to reach has been touched by then. */
+    if (pool)
+        lt_pool_run(pool, &(touch_task){ { touch }, memory, bytes }.task,
+                    (int64_t)((bytes + TOUCH_BYTES - 1) / TOUCH_BYTES));
     return LT_OK;
 }
 

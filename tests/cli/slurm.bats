@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # A real SLURM on this machine, two nodes of it (tests/slurm/), and pipelines/slurm/train.sbatch.
 
-RANKS=1 # of lt-train; 2 needs an lt-train of several ranks
+RANKS=2 # of lt-train
 
 setup_file() {
     [ "$(id -u)" -eq 0 ] || return 0
