@@ -24,20 +24,13 @@ static void init_block(lt_task *task, int64_t index, int worker)
                         t->values + first);
 }
 
-/* The ranks of a host share its processors. */
-static int host_threads(const lt_engine *e)
-{
-    int share = lt_cpu_count() / e->group->local_world;
-
-    return share > 1 ? share : 1;
-}
-
 lt_err lt_engine_init_weights(lt_engine *e, uint64_t seed)
 {
     int n = 0;
     lt_zero_piece *pieces = lt_zero_plan_pieces(e->plan, e->table, &n);
     init_task t = { .task = { init_block }, .e = e, .seed = seed };
-    lt_pool *own = e->dev->pool ? NULL : lt_pool_new(host_threads(e)); /* a GPU brings none */
+    lt_pool *own =
+        e->dev->pool ? NULL : lt_pool_new(e->options.dev.n_threads); /* a GPU brings none */
     lt_err err = LT_OK;
 
     for (int i = 0; i < n; i++) {

@@ -2,6 +2,7 @@
 #include "train/ranks.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,15 @@ void lt_ranks_talk(const lt_group *g, const char *program)
         return;
     snprintf(name, sizeof name, "%s: rank %d", program, g->rank);
     lt_log_init(name, LT_LOG_ERROR);
+}
+
+int lt_ranks_threads(int local_world, int64_t asked)
+{
+    int share = lt_cpu_count() / local_world;
+
+    if (asked > 0)
+        return (int)asked;
+    return local_world == 1 ? 0 : share > 1 ? share : 1;
 }
 
 lt_err lt_ranks_agree(lt_group *g, lt_err mine)

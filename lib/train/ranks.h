@@ -7,6 +7,10 @@
 /* Ranks but the first keep quiet from here on, errors apart, which they lead with their number. */
 void lt_ranks_talk(const lt_group *g, const char *program);
 
+/* CPU threads of one of local_world ranks that share a host: as asked for, else its share of the
+ * processors; 0: all of them. */
+int lt_ranks_threads(int local_world, int64_t asked);
+
 /* lt_group_agree, remembered for the last word. */
 LT_MUST_USE lt_err lt_ranks_agree(lt_group *g, lt_err mine);
 /* Do all ranks end with err alike: in success, stopped, or by an agreed failure? */

@@ -2,6 +2,7 @@
 #include "train/report.h"
 
 #include "text/decoder.h"
+#include "train/ranks.h"
 #include "train/saver.h"
 
 #include <inttypes.h>
@@ -132,7 +133,8 @@ lt_err lt_report_plan(lt_config *config, const lt_plan_request *rq, FILE *out)
     LT_TRY(err = lt_setup_open(&s, config, NULL, false));
     s.engine.device = rq->device;
     s.engine.world = (int)rq->ranks;
-    s.engine.dev.n_threads = lt_setup_threads(config, (int)rq->ranks); /* all of them here */
+    s.engine.dev.n_threads =
+        lt_ranks_threads((int)rq->ranks, config->threads); /* all of them here */
     LT_TRY(err = lt_engine_plan(&b, &s.engine));
     if (config->checkpoint.async)
         LT_TRY(err = snapshot_bytes(&snapshot, &s.engine));

@@ -111,13 +111,6 @@ static lt_zero_settings zero_settings(const lt_config *c)
     };
 }
 
-int lt_setup_threads(const lt_config *c, int local_world)
-{
-    int share = lt_cpu_count() / local_world;
-
-    return c->threads > 0 ? (int)c->threads : local_world == 1 ? 0 : share > 1 ? share : 1;
-}
-
 static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
 {
     static const char *const devices[] = { "auto", "cpu", "cuda" };

@@ -29,9 +29,6 @@ typedef struct lt_setup {
 LT_MUST_USE lt_err lt_setup_open(lt_setup *s, lt_config *config, lt_group *group, bool with_data);
 void lt_setup_release(lt_setup *s); /* zeroed is fine */
 
-/* Threads of a rank, 0: one a processor.  The ranks of a host share its processors. */
-int lt_setup_threads(const lt_config *c, int local_world);
-
 /* Options of the training batches from sample `first_sample` on. */
 lt_batcher_options lt_setup_batches(const lt_setup *s, uint64_t first_sample);
 

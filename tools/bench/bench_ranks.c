@@ -1,12 +1,9 @@
 /* bench_ranks.c - many ranks of lt-bench. */
 #include "bench_ranks.h"
 
-#include "base/log.h"
-#include "base/thread.h"
 #include "train/ranks.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 lt_err bench_ranks_open(lt_group **out)
 {
@@ -18,33 +15,11 @@ fail:
     return err;
 }
 
-/* mpirun ends everybody when one rank ends with a failure: what all agreed on is said before. */
+/* mpirun ends everybody when one rank ends with a failure: rank 0 has spoken before any does. */
 void bench_ranks_leave(lt_group *g, lt_err err)
 {
-    if (!g)
-        return;
-    if (!lt_ranks_last_word(g, err)) {
+    if (g && (!lt_ranks_last_word(g, err) || (err != LT_OK && lt_group_barrier(g) != LT_OK)))
         lt_group_abandon(g);
-    } else if (err != LT_OK && g->world > 1) {
-        lt_err_record why;
-
-        lt_err_take(&why);
-        if (g->rank == 0)
-            lt_log_error("%s", why.text);
-        lt_log_init("lt-bench", LT_LOG_QUIET);
-        if (lt_group_barrier(g) != LT_OK)
-            lt_group_abandon(g);
-        (void)lt_err_give(&why);
-    }
-}
-
-int bench_rank_threads(const lt_group *g, int64_t asked)
-{
-    int share = lt_cpu_count() / g->local_world;
-
-    if (asked > 0)
-        return (int)asked;
-    return g->local_world == 1 ? 0 : share > 1 ? share : 1;
 }
 
 lt_err bench_ranks_max(lt_group *g, double *values, int n)

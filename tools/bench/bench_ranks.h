@@ -1,5 +1,5 @@
-/* tools/bench/bench_ranks.h - what subcommands that run on many ranks share: their part of the
- * processors, the slowest one's figures, and a way to end. */
+/* tools/bench/bench_ranks.h - what subcommands that run on many ranks share: the slowest one's
+ * figures, and a way to end. */
 #ifndef LT_TOOLS_BENCH_RANKS_H
 #define LT_TOOLS_BENCH_RANKS_H
 
@@ -11,8 +11,6 @@ LT_MUST_USE lt_err bench_ranks_open(lt_group **out);
  * rank that fails alone waits for nobody.  NULL is fine. */
 void bench_ranks_leave(lt_group *g, lt_err err);
 
-/* CPU threads of a rank: as asked for, else its share of this host's processors; 0: all. */
-int bench_rank_threads(const lt_group *g, int64_t asked);
 /* Of each of n values the largest over all ranks, on every rank. */
 LT_MUST_USE lt_err bench_ranks_max(lt_group *g, double *values, int n);
 

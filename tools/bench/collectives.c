@@ -245,7 +245,7 @@ fail:
 static lt_err open_device(collectives *c)
 {
     const comm_args *a = c->args;
-    lt_dev_options o = { .n_threads = bench_rank_threads(c->group, 0),
+    lt_dev_options o = { .n_threads = lt_ranks_threads(c->group->local_world, 0),
                          .ordinal = c->group->local_rank };
     lt_err err;
 

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "bench.h"
+#include "bench_ranks.h"
 #include "bench_zero.h"
 #include "ckpt/safetensors.h"
 #include "train/ranks.h"
@@ -475,16 +476,14 @@ lt_err bench_golden(int argc, char **argv)
     if (done)
         goto fail;
     LT_TRY(err = check_args(&args, &folders));
-    LT_TRY(err = lt_group_open(&args.group));
-    lt_ranks_talk(args.group, "lt-bench");
+    LT_TRY(err = bench_ranks_open(&args.group));
     for (size_t i = 0; i < folders.n; i++)
         LT_TRY(err = run_folder(&args, folders.items[i], &over));
     if (over)
         err = lt_ranks_agree(args.group,
                              lt_fail(LT_EMISMATCH, "golden: %zu values over their bound", over));
 fail:
-    if (args.group)
-        (void)lt_ranks_last_word(args.group, err);
+    bench_ranks_leave(args.group, err);
     lt_group_close(args.group);
     lt_opt_list_release(&folders);
     return err;

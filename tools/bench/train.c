@@ -113,7 +113,7 @@ static lt_err open_run(bench_run *b)
                    .recompute = a->keep,
                    .uses = { [LT_USE_TRAIN] = true } },
         .device = a->device,
-        .dev = { .n_threads = bench_rank_threads(b->group, a->threads),
+        .dev = { .n_threads = lt_ranks_threads(b->group->local_world, a->threads),
                  .ordinal = b->group->local_rank,
                  .deterministic = true },
         .optim = bench_step_optim(),
