@@ -5,6 +5,7 @@
 #   PATH=build/release/bin:$PATH sh tests/kill_resume.sh [N [SEED]]     default 50 kills, seed from the clock
 # RANKS=2 (or more): on so many ranks at ZeRO stage 2 under $MPIRUN.  A kill then takes one rank, any of
 # them, or every process of the job at once; whatever is left must be gone within 10 s.
+# DEVICE=cuda: on GPUs, one for each rank.
 # Half of the kills wait for the folder of an unfinished save to appear; a kill counts as inside a save
 # when that folder is there.  Fewer than 30 % of those fail the test, like any difference.
 set -u
@@ -12,6 +13,7 @@ kills=${1:-50}
 seed=${2:-$(date +%s)}
 ranks=${RANKS:-1}
 mpirun=${MPIRUN:-mpirun}
+device=${DEVICE:-cpu}
 data=$(cd "$(dirname "$0")/data/train" && pwd) || exit 1
 work=$(mktemp -d) || exit 1
 run=
@@ -54,6 +56,8 @@ if [ "$ranks" -gt 1 ]; then
         export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     fi
 fi
+# GPU ranks take seconds to begin, and then little time for a step.
+[ "$device" = cpu ] || steps=$((kills * 500 + 500)) patience=4000
 
 cat >run.yaml <<END
 model: { name: gpt2, vocab_size: 280, n_positions: 32, n_layer: 3, n_head: 4, n_embd: 64 }
@@ -67,7 +71,7 @@ END
 
 train() { # DIR
     # shellcheck disable=SC2086
-    exec $launch lt-train run.yaml --checkpoint.dir="$1/ck" --logging.dir="$1/logs" --device=cpu \
+    exec $launch lt-train run.yaml --checkpoint.dir="$1/ck" --logging.dir="$1/logs" --device="$device" \
         --threads=1 -q 2>>"$1.err" </dev/null
 }
 
@@ -95,12 +99,13 @@ wait_for_save() {
 
 wait_a_while() {
     draw $patience
-    sleep "$(printf '0.%03d' "$drawn")"
+    sleep "$((drawn / 1000)).$(printf '%03d' $((drawn % 1000)))"
 }
 
 # The ranks of the job: each an lt-train whose parent, its supervisor, is one too.
 list_ranks() {
-    job=$(family "$run")
+    job=$(family "$run") rank_pids= n_ranks=0
+    [ -n "$job" ] || return
     # shellcheck disable=SC2086
     set -- $(ps -o pid=,ppid=,comm= -p "$(echo $job | tr ' ' ,)" | awk '
         $3 == "lt-train" { parent[$1] = $2 }

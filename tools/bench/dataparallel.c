@@ -205,8 +205,11 @@ static void run_rows(table *t)
 
             if (own != (pass == 1))
                 continue;
-            if ((own ? run_baseline(t, r) : run_child(t, r)) == LT_OK)
+            if ((own ? run_baseline(t, r) : run_child(t, r)) == LT_OK) {
+                lt_log_info("%s, batch %lld: %.1f ms, %.1f samples/s", kinds[r->kind].name,
+                            (long long)r->batch, r->best_ms, r->samples_per_s);
                 continue;
+            }
             lt_log_error("%s, batch %lld: %s", kinds[r->kind].name, (long long)r->batch,
                          lt_err_text());
             t->n_failed++;

@@ -75,10 +75,13 @@ static void run_rows(scale *s)
                 lt_log_error("stage %lld on %lld: %s", (long long)r->stage, (long long)r->gpus,
                              lt_err_text());
                 s->n_failed++;
-            } else if (first->tokens_per_s > 0) {
+                continue;
+            }
+            lt_log_info("stage %lld on %lld: %.1f ms, %.1f tokens/s", (long long)r->stage,
+                        (long long)r->gpus, r->ms, r->tokens_per_s);
+            if (first->tokens_per_s > 0)
                 r->efficiency =
                     r->tokens_per_s / (double)r->gpus / (first->tokens_per_s / (double)first->gpus);
-            }
         }
     }
 }
