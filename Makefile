@@ -1,7 +1,8 @@
 # lt - train language models with separate tools in C and CUDA C.
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
 #   make install    DESTDIR= PREFIX=/usr/local    make check-long the sweeps it samples, in full
-#   make check-gpu  the operations on this GPU    make check-ranks only what runs on many ranks
+#   make check-gpu  the operations on this GPU    make check-gpus RANKS=2  ZeRO on so many GPUs
+#   make check-ranks only what runs on many ranks
 #   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
 #   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
 #   make demo       text to generated text        make clean
@@ -166,6 +167,8 @@ check-long: all tests
 	$(if $(MPI_SRC),B=$B MPIRUN=$(MPIRUN) RANKS=2 PATH="$(abspath $B/bin):$$PATH" sh -c 'sh tests/kill_resume.sh 200 && sh tests/matrix.sh')
 check-gpu: all tests
 	@B=$B sh tests/run_gpu.sh
+check-gpus: all tests
+	@B=$B MPIRUN=$(MPIRUN) RANKS=$(or $(RANKS),2) sh tests/run_gpus.sh $(PARTS)
 check-gpu-sanitize: all tests
 	@B=$B sh tests/sanitize_gpu.sh
 asan tsan:
@@ -193,7 +196,7 @@ install: all man
 clean:
 	rm -rf build
 
-.PHONY: all tests ranks check check-ranks check-long check-gpu check-gpu-sanitize asan tsan fuzz fuzz-build lint \
+.PHONY: all tests ranks check check-ranks check-long check-gpu check-gpus check-gpu-sanitize asan tsan fuzz fuzz-build lint \
         bench demo man install clean FORCE
 FORCE:
 .SECONDARY:
