@@ -2,10 +2,9 @@
 #   make            build/release/bin/lt-*        make check      every test that needs no GPU
 #   make install    DESTDIR= PREFIX=/usr/local    make check-long the sweeps it samples, in full
 #   make check-gpu  the operations on this GPU    make check-gpus RANKS=2  ZeRO on so many GPUs
-#   make check-ranks only what runs on many ranks
-#   make asan|tsan  the tests under a sanitizer   make fuzz       smoke of every parser
-#   make lint       format, rooms, banned calls   make bench      lt-bench on this machine
-#   make demo       text to generated text        make clean
+#   make asan|tsan  the tests under a sanitizer   make check-ranks only what runs on many ranks
+#   make lint       format, rooms, banned calls   make fuzz       smoke of every parser
+#   make demo       text to generated text        make bench      lt-bench on this machine
 FLAVOUR ?= release
 B       ?= build/$(FLAVOUR)
 CC      ?= gcc

@@ -11,7 +11,7 @@ RANKS=${RANKS:-2}
 device=${DEVICE:-cuda} # cpu: to try the script itself
 MPIRUN=${MPIRUN:-mpirun}
 PATH=$B/bin:$PATH
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 NCCL_NVLS_ENABLE=${NCCL_NVLS_ENABLE:-0}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 NCCL_NVLS_ENABLE="${NCCL_NVLS_ENABLE:-0}"
 work=$(mktemp -d) || exit 1
 job=
 clean_up() {
@@ -95,19 +95,19 @@ within() { # BOUND A B: relative, every step
 part_golden() {
     for precision in fp32 bf16; do
         for s in 0 1 2 3; do
-            on "$RANKS" lt-bench golden --device=$device --precision=$precision --stage=$s tests/data/golden/gpt2
+            on "$RANKS" lt-bench golden --device="$device" --precision=$precision --stage=$s tests/data/golden/gpt2
             verdict $? "golden, $precision, stage $s"
         done
     done
-    on "$RANKS" lt-bench golden --device=$device --stage=2 --offload-optimizer=cpu tests/data/golden/gpt2
+    on "$RANKS" lt-bench golden --device="$device" --stage=2 --offload-optimizer=cpu tests/data/golden/gpt2
     verdict $? "golden, stage 2, optimizer in host memory"
-    on "$RANKS" lt-bench golden --device=$device --stage=3 --offload-optimizer="nvme:$work" \
+    on "$RANKS" lt-bench golden --device="$device" --stage=3 --offload-optimizer="nvme:$work" \
         --offload-param="nvme:$work" tests/data/golden/gpt2
     verdict $? "golden, stage 3, all in files"
 }
 
 part_comm() {
-    on "$RANKS" lt-bench comm --device=$device --factor=32 --max=128MiB --seconds=0.02
+    on "$RANKS" lt-bench comm --device="$device" --factor=32 --max=128MiB --seconds=0.02
     verdict $? "collectives: no wrong element"
     [ ! -x "$B/tests/comm/ranks_comm" ] || {
         on "$RANKS" env LT_TEST_DEVICE=$device "$B/tests/comm/ranks_comm"
