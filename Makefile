@@ -164,12 +164,8 @@ check-long: all tests
 	PATH="$(abspath $B/bin):$$PATH" sh tests/power_cut.sh 200
 	PATH="$(abspath $B/bin):$$PATH" sh tests/kill_resume.sh 200
 	$(if $(MPI_SRC),B=$B MPIRUN=$(MPIRUN) RANKS=2 PATH="$(abspath $B/bin):$$PATH" sh -c 'sh tests/kill_resume.sh 200 && sh tests/matrix.sh')
-check-gpu: all tests
-	@B=$B sh tests/run_gpu.sh
-check-gpus: all tests
-	@B=$B MPIRUN=$(MPIRUN) RANKS=$(or $(RANKS),2) sh tests/run_gpus.sh $(PARTS)
-check-gpu-sanitize: all tests
-	@B=$B sh tests/sanitize_gpu.sh
+check-gpu check-gpus check-gpu-sanitize: all tests
+	@B=$B MPIRUN=$(MPIRUN) RANKS=$(or $(RANKS),2) sh tests/$(subst -,_,$@).sh $(PARTS)
 asan tsan:
 	@$(MAKE) --no-print-directory FLAVOUR=$@ tests
 	@B=build/$@ sh tests/run_tests.sh --units build/$@

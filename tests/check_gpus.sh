@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs on several GPUs of one host what the CPU ranks of `make check` show among processes, and what
 # only GPUs can show; ends with "N passed, N failed".
-#   RANKS=4 sh tests/run_gpus.sh [PART...]   golden comm stages resume pipeline seed kill big; all but big
+#   RANKS=4 sh tests/check_gpus.sh [PART...]   golden comm stages resume pipeline seed kill big; all but big
 # Called by `make check-gpus RANKS=n` with the build folder in B.  big trains 13.4 G parameters: it
 # takes 165 GB of host memory and, on two GPUs, 53 GB of each.
 set -u
@@ -227,7 +227,7 @@ for part; do
     case $part in
     golden | comm | stages | resume | pipeline | seed | kill | big) ;;
     *)
-        echo "run_gpus.sh: expected golden, comm, stages, resume, pipeline, seed, kill or big, found $part" >&2
+        echo "check_gpus.sh: expected golden, comm, stages, resume, pipeline, seed, kill or big, found $part" >&2
         exit 2
         ;;
     esac

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the operation tests under NVIDIA's compute-sanitizer on this GPU, ends with "N passed, N failed".
-#   sanitize_gpu.sh [TOOL...]   memcheck: addresses, racecheck: shared memory, initcheck: reads of
+#   check_gpu_sanitize.sh [TOOL...]   memcheck: addresses, racecheck: shared memory, initcheck: reads of
 #                               what nobody wrote; all three without arguments
 # Called by `make check-gpu-sanitize` with the build folder in B.  cuBLAS and cuDNN are hidden behind
 # empty files, so that every kernel that runs is ours; the one that follows the library's products is
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 B=${B:-build/release}
 LIMIT=${LIMIT:-120} # seconds for one program under one tool
 command -v compute-sanitizer >/dev/null || {
-    echo "sanitize_gpu.sh: expected compute-sanitizer of the CUDA toolkit on the PATH, found none" >&2
+    echo "check_gpu_sanitize.sh: expected compute-sanitizer of the CUDA toolkit on the PATH, found none" >&2
     exit 1
 }
 hidden=$(mktemp -d) && out=$(mktemp) || exit 1
