@@ -3,7 +3,8 @@
 # $LT_HOSTS, in place of lt, lets more than one pair stand.
 #   two_hosts.sh up             sets both up: 10.98.76.1 and .2
 #   two_hosts.sh on a|b CMD...  runs CMD on that host, under a host name of its own
-#   two_hosts.sh cut            takes the link down
+#   two_hosts.sh alive a|b      fails when no process runs there
+#   two_hosts.sh cut|mend       takes the link down, and up again
 #   two_hosts.sh mpirun ARG...  mpirun on host a with two slots on each host
 #   two_hosts.sh down           ends what runs there and removes both
 # As mpirun's rsh agent it is called `two_hosts.sh ADDRESS CMD...`.
@@ -34,8 +35,14 @@ on)
     shift
     on "$@"
     ;;
+alive)
+    [ -n "$(ip netns pids "$name-$2")" ]
+    ;;
 cut)
     ip -n "$name-b" link set veth down
+    ;;
+mend)
+    ip -n "$name-b" link set veth up
     ;;
 mpirun)
     shift
@@ -43,7 +50,7 @@ mpirun)
     export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
     on a mpirun --mca plm_rsh_agent "sh $self" --mca pml ob1 --mca btl tcp,self \
         --mca btl_tcp_if_include $net.0/24 --mca oob_tcp_if_include $net.0/24 \
-        --host $net.1:2,$net.2:2 --oversubscribe "$@"
+        --host $net.1:2,$net.2:2 --oversubscribe --bind-to none "$@"
     ;;
 down)
     for h in a b; do
@@ -57,10 +64,14 @@ $net.1)
     ;;
 $net.2)
     shift
-    on b sh -c "$*"
+    status=0
+    (on b sh -c "$*") || status=$?
+    # Over a link that is cut ssh would not hear of that end, and wait.
+    [ -n "$(ip -n "$name-b" link show veth up 2>/dev/null)" ] || exec sleep 1000
+    exit $status
     ;;
 *)
-    echo "usage: two_hosts.sh up|on HOST CMD...|cut|mpirun ARG...|down" >&2
+    echo "usage: two_hosts.sh up|on HOST CMD...|alive HOST|cut|mend|mpirun ARG...|down" >&2
     exit 2
     ;;
 esac

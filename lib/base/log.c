@@ -21,6 +21,7 @@ void lt_log_init(const char *program, lt_log_level level)
     the_log.program = program;
     the_log.level = level;
     the_log.terminal = isatty(STDERR_FILENO);
+    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* a line is one write: ranks share their stderr */
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of write(2), with a sentence */
 }
 

@@ -26,6 +26,7 @@ enum { TICK_MS = 250, KILL_TRIES = 500 };
 
 #define MAX_TICK_S 2.0
 #define ANSWER_S   3.0 /* for the hub to take the word of a death */
+#define HAND_ON_MS 500 /* for the launcher's daemon to take down what this host said last */
 
 typedef struct supervisor {
     int rank;
@@ -40,12 +41,12 @@ typedef struct supervisor {
     int channel, signals; /* from the rank; a signalfd */
     lt_watch_line line;   /* to the hub */
     lt_watch_rank me;
-    char hub_host[LT_WATCH_HOST_BYTES];
+    lt_watch_member first; /* rank 0, as its supervisor, the hub, tells of it */
     uint64_t key;
     bool cut_off; /* silence ended the job: our launcher may wait for ever for its other half */
     lt_watch_hub *hub; /* rank 0 */
     double clock, now; /* clock: the real one at the last tick; now: ours */
-    double spoke, heard, died_at;
+    double spoke, died_at;
 } supervisor;
 
 static const int handed_on[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2 };
@@ -150,25 +151,41 @@ static void say(supervisor *s, lt_watch_kind kind)
     lt_watch_line_send(&s->line, &m); /* a failure shows when the line is read */
 }
 
-static void tell_own_end(supervisor *s)
+static lt_watch_member know_myself(const supervisor *s)
 {
     lt_watch_member m = { .pid = s->child, .status = s->status, .place = read_place(s) };
-    lt_buf why = { 0 };
 
     memcpy(m.host, s->me.host, sizeof m.host);
-    lt_watch_tell_end(&why, s->rank, &m);
+    return m;
+}
+
+static void tell_own_end(const supervisor *s)
+{
+    lt_watch_member own = know_myself(s);
+    lt_buf why = { 0 };
+
+    lt_watch_tell_end(&why, s->rank, &own);
+    lt_log_error("%s", lt_buf_cstr(&why));
+    lt_buf_release(&why);
+}
+
+static void tell_lost_hub(const supervisor *s)
+{
+    lt_watch_member own = know_myself(s);
+    lt_buf why = { 0 };
+
+    lt_watch_tell_lost(&why, 0, &s->first, s->rank, &own, s->now);
     lt_log_error("%s", lt_buf_cstr(&why));
     lt_buf_release(&why);
 }
 
 /* Once a host, not once a rank: rank 1 speaks for the host of rank 0. */
-static void lose_hub(supervisor *s, const char *how)
+static void lose_hub(supervisor *s)
 {
     if (!s->alive)
         tell_own_end(s);
     else if (s->rank == 1 || (s->rank > 1 && s->me.local_rank == 0))
-        lt_log_error("lost contact with rank 0 (%s): %s; %s ends too, at step %llu", s->hub_host,
-                     how, s->me.host, (unsigned long long)atomic_load(&s->page->step));
+        tell_lost_hub(s);
     end_rank(s, 1);
 }
 
@@ -183,17 +200,17 @@ static void hear_hub(supervisor *s)
             got = LT_WATCH_READ_END;
             break;
         }
-        s->heard = s->now;
+        s->first.heard = s->now;
+        s->first.place = s->line.in.place;
         if (s->line.in.kind == LT_WATCH_STOP) {
             end_rank(s, s->line.in.status);
             return;
         }
     }
-    if (got == LT_WATCH_READ_END)
-        lose_hub(s, "its supervisor is gone");
-    s->cut_off = got == LT_WATCH_READ_NONE && s->now - s->heard > LT_WATCH_SILENT_S;
-    if (s->cut_off)
-        lose_hub(s, "its supervisor has fallen silent");
+    s->first.closed = got == LT_WATCH_READ_END;
+    s->cut_off = !s->first.closed && s->now - s->first.heard > LT_WATCH_SILENT_S;
+    if (s->first.closed || s->cut_off)
+        lose_hub(s);
 }
 
 /* ---- from the rank */
@@ -204,9 +221,10 @@ static void join(supervisor *s, const lt_control *c, int fd)
     s->me = c->me;
     s->rank = c->me.rank;
     s->key = c->key;
-    memcpy(s->hub_host, c->hub_host, sizeof s->hub_host);
+    s->first.heard = s->now;
+    s->first.pid = c->hub_pid;
+    memcpy(s->first.host, c->hub_host, sizeof s->first.host);
     s->line = (lt_watch_line){ .fd = fd };
-    s->heard = s->now;
     if (s->hub)
         lt_watch_hub_set_timeout(s->hub, c->hang_timeout);
     say(s, LT_WATCH_BEAT);
@@ -219,7 +237,7 @@ static void hear_rank(supervisor *s)
 
     while (lt_control_receive(s->channel, &c, &fd)) {
         if (c.kind == LT_CONTROL_HUB && fd >= 0 && !s->hub) {
-            if (lt_watch_hub_open(&s->hub, fd, c.key, c.me.world, s->now) != LT_OK)
+            if (lt_watch_hub_open(&s->hub, fd, c.key, c.me.world, s->child, s->now) != LT_OK)
                 lt_log_error("%s", lt_err_text());
         } else if (c.kind == LT_CONTROL_JOIN && fd >= 0 && !s->joined) {
             join(s, &c, fd);
@@ -257,6 +275,22 @@ static void hear_signals(supervisor *s)
     }
 }
 
+/* What else the launcher has started: the ssh that holds a daemon's end does not notice either.  Our
+ * own supervisors are past heeding SIGTERM. */
+static void end_agents(pid_t launcher)
+{
+    char path[64];
+    FILE *f;
+    int pid;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)launcher, (int)launcher);
+    f = fopen(path, "re");
+    while (f && fscanf(f, "%d", &pid) == 1)
+        kill(pid, SIGTERM);
+    if (f)
+        fclose(f);
+}
+
 /* Open MPI 4 does not notice a host that has fallen silent: mpirun would wait for its daemon there,
  * and the daemon for mpirun.  SIGTERM makes it wait too, or crash. */
 static void end_launcher(const supervisor *s)
@@ -264,13 +298,19 @@ static void end_launcher(const supervisor *s)
     static const char *const names[] = { "(mpirun", "(mpiexec", "(orterun", "(orted" };
     char text[512], *name;
 
-    if (s->me.local_rank != 0 || getppid() != s->launcher)
+    if (s->me.local_rank != 0)
+        return;
+    if (s->cut_off)
+        poll(NULL, 0, HAND_ON_MS);
+    if (getppid() != s->launcher)
         return;
     read_stat(s->launcher, text, sizeof text);
     name = strchr(text, '(');
     for (size_t i = 0; name && i < LT_COUNT(names); i++)
-        if (strncmp(name, names[i], strlen(names[i])) == 0)
+        if (strncmp(name, names[i], strlen(names[i])) == 0) {
+            end_agents(s->launcher);
             kill(s->launcher, SIGKILL);
+        }
 }
 
 /* ---- the loop */
@@ -295,10 +335,11 @@ static void wait_for_news(supervisor *s)
 static void after_death(supervisor *s, bool first)
 {
     if (s->joined && !s->left) {
+        s->cut_off = s->now - s->died_at > ANSWER_S;
         if (first)
             say(s, LT_WATCH_DIED);
-        else if (s->now - s->died_at > ANSWER_S)
-            lose_hub(s, "no answer");
+        else if (s->cut_off)
+            lose_hub(s);
         return;
     }
     if (first && WIFSIGNALED(s->status) && WTERMSIG(s->status) != s->handed)

@@ -43,6 +43,7 @@ lt_err lt_watch_join(lt_watch *w, const lt_watch_rank *me, const char *address, 
     memcpy(hello.host, me->host, sizeof hello.host);
     LT_TRY(err = lt_watch_connect(&fd, address, &hello, &welcome));
     c.key = hello.key;
+    c.hub_pid = welcome.pid;
     memcpy(c.hub_host, welcome.host, sizeof c.hub_host);
     err = lt_control_send(w->channel, &c, fd);
     close(fd);

@@ -2,7 +2,7 @@
  *
  * Each rank has a supervisor (comm/supervise.h), a process of its own that outlives any fault of the
  * rank: kill -9, a stop, an endless loop.  The supervisors are members of one hub, rank 0's
- * supervisor, over TCP; each tells it every second where its rank is.  The hub prints one line about
+ * supervisor, over TCP; each tells it four times a second where its rank is.  The hub prints one line about
  * the first rank that died, fell silent or holds all others up, and ends the whole job.
  *
  * This is the rank's side: where it is in the run, in memory that the supervisor sees, and the three

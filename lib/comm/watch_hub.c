@@ -1,4 +1,4 @@
-/* watch_hub.c - members come in, speak every second, and are stopped together. */
+/* watch_hub.c - members come in, speak a few times a second, and are stopped together. */
 #include "comm/watch_hub.h"
 
 #include "base/log.h"
@@ -46,7 +46,8 @@ static void raise_file_limit(void)
     }
 }
 
-lt_err lt_watch_hub_open(lt_watch_hub **out, int listener, uint64_t key, int world, double now)
+lt_err lt_watch_hub_open(lt_watch_hub **out, int listener, uint64_t key, int world, int pid,
+                         double now)
 {
     struct epoll_event event = { .events = EPOLLIN };
     lt_watch_hub *h = lt_new0(sizeof *h);
@@ -58,6 +59,7 @@ lt_err lt_watch_hub_open(lt_watch_hub **out, int listener, uint64_t key, int wor
     for (int i = 0; i < world; i++)
         h->members[i].moved = now;
     h->welcome = lt_watch_message_make(LT_WATCH_WELCOME, key, 0);
+    h->welcome.pid = pid;
     gethostname(h->welcome.host, sizeof h->welcome.host - 1);
     raise_file_limit();
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -200,6 +202,8 @@ static void tell_all(lt_watch_hub *h, lt_watch_kind kind, int status, double now
     lt_watch_message m = lt_watch_message_make(kind, h->key, 0);
 
     m.status = status;
+    if (h->members[0].joined)
+        m.place = h->members[0].place;
     for (peer *p = h->peers; p; p = p->next)
         if (p->rank >= 0 && p->line.fd >= 0 && !lt_watch_line_send(&p->line, &m))
             hang_up(h, p, now);

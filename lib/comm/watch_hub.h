@@ -9,9 +9,10 @@
 
 typedef struct lt_watch_hub lt_watch_hub;
 
-/* Owns `listener`.  hang_timeout: lt_watch_hub_set_timeout, 0 until then. */
+/* Owns `listener`.  pid: of rank 0, which the members are told with every beat where it is.
+ * hang_timeout: lt_watch_hub_set_timeout, 0 until then. */
 LT_MUST_USE lt_err lt_watch_hub_open(lt_watch_hub **out, int listener, uint64_t key, int world,
-                                     double now);
+                                     int pid, double now);
 void lt_watch_hub_set_timeout(lt_watch_hub *h, double hang_timeout);
 int lt_watch_hub_fd(const lt_watch_hub *h); /* readable when there is work */
 void lt_watch_hub_work(lt_watch_hub *h, double now);

@@ -39,6 +39,22 @@ void lt_watch_tell_end(lt_buf *out, int rank, const lt_watch_member *m)
     tell_place(out, &m->place);
 }
 
+void lt_watch_tell_lost(lt_buf *out, int lost, const lt_watch_member *m, int here,
+                        const lt_watch_member *own, double now)
+{
+    lt_buf_printf(out, "lost contact with ");
+    tell_who(out, lost, m);
+    if (m->closed)
+        lt_buf_printf(out, ": its supervisor is gone; last heard at ");
+    else
+        lt_buf_printf(out, ": not heard of for %.0f s; last heard at ", now - m->heard);
+    tell_place(out, &m->place);
+    lt_buf_printf(out, "; ");
+    tell_who(out, here, own);
+    lt_buf_printf(out, " is at ");
+    tell_place(out, &own->place);
+}
+
 static bool is_slow(lt_phase phase)
 {
     return phase == LT_PHASE_START || phase == LT_PHASE_LOAD || phase == LT_PHASE_TUNE ||
@@ -124,9 +140,9 @@ static int status_for_all(int status)
     return code == lt_err_exit_code(LT_OK) || code == lt_err_exit_code(LT_ERESTART) ? 1 : code;
 }
 
-static int judge_one(const lt_watch_member *m, int rank, double now, lt_buf *why)
+static int judge_one(const lt_watch_member *members, int rank, double now, lt_buf *why)
 {
-    bool closed = m->closed && now - m->heard > CLOSED_S;
+    const lt_watch_member *m = &members[rank];
 
     if (!m->joined || m->left)
         return 0;
@@ -134,15 +150,9 @@ static int judge_one(const lt_watch_member *m, int rank, double now, lt_buf *why
         lt_watch_tell_end(why, rank, m);
         return status_for_all(m->status);
     }
-    if (!closed && now - m->heard <= LT_WATCH_SILENT_S)
+    if (now - m->heard <= (m->closed ? CLOSED_S : LT_WATCH_SILENT_S))
         return 0;
-    lt_buf_printf(why, "lost contact with ");
-    tell_who(why, rank, m);
-    if (closed)
-        lt_buf_printf(why, ": its supervisor is gone; last ");
-    else
-        lt_buf_printf(why, ": not heard of for %.0f s; last ", now - m->heard);
-    tell_place(why, &m->place);
+    lt_watch_tell_lost(why, rank, m, 0, members, now);
     return 1;
 }
 
@@ -154,10 +164,10 @@ int lt_watch_judge(const lt_watch_member *members, int world, double hang_timeou
     int status;
 
     for (int i = 0; i < world; i++) /* what a rank said itself comes before what is guessed */
-        if (members[i].died && (status = judge_one(&members[i], i, now, why)) != 0)
+        if (members[i].died && (status = judge_one(members, i, now, why)) != 0)
             return status;
     for (int i = 0; i < world; i++) {
-        if ((status = judge_one(&members[i], i, now, why)) != 0)
+        if ((status = judge_one(members, i, now, why)) != 0)
             return status;
         all_left = all_left && members[i].left;
         if (members[i].moved > moved)

@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 enum { LT_WATCH_STEP_TIMES = 15 };
-#define LT_WATCH_BEAT_S   1.0 /* each side speaks this often */
+#define LT_WATCH_BEAT_S   0.2 /* each side speaks this often, at its next tick */
 #define LT_WATCH_SILENT_S 8.0 /* and is given up after this long */
 
 /* Written by the rank, read by its supervisor at any moment, also after the rank's death. */
@@ -35,8 +35,8 @@ typedef struct lt_watch_place {
 
 typedef enum lt_watch_kind {
     LT_WATCH_HELLO = 1, /* member to hub: rank, pid, host */
-    LT_WATCH_WELCOME,   /* hub to member: the key was right */
-    LT_WATCH_BEAT,      /* both ways, from members with their place */
+    LT_WATCH_WELCOME,   /* hub to member: the key was right; rank 0's pid, host */
+    LT_WATCH_BEAT,      /* both ways: from members their place, from the hub that of rank 0 */
     LT_WATCH_DIED,      /* the rank ended before its time, with this wait status */
     LT_WATCH_LEFT,      /* the rank ends in good order */
     LT_WATCH_STOP,      /* hub to members: end your rank, and yourself with this exit status */
@@ -79,6 +79,7 @@ typedef struct lt_control {
     lt_control_kind kind;
     lt_watch_rank me;
     char hub_host[LT_WATCH_HOST_BYTES];
+    int hub_pid; /* of rank 0 */
     uint64_t key;
     double hang_timeout;
 } lt_control;

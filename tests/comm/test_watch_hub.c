@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { WORLD = 2 };
+enum { WORLD = 2, FIRST_PID = 4711 };
 
 typedef struct hub_thread {
     lt_watch_hub *hub;
@@ -36,7 +36,7 @@ static lt_err start(hub_thread *t)
 
     *t = (hub_thread){ 0 };
     LT_TRY(err = lt_watch_listen(&fd, &t->key, &t->address));
-    LT_TRY(err = lt_watch_hub_open(&t->hub, fd, t->key, WORLD, lt_now()));
+    LT_TRY(err = lt_watch_hub_open(&t->hub, fd, t->key, WORLD, FIRST_PID, lt_now()));
     LT_BUG_ON(pthread_create(&t->thread, NULL, work, t) != 0);
 fail:
     return err;
@@ -99,6 +99,34 @@ LT_TEST(watch_hub_refuses_a_wrong_key_and_noise)
     }
     close(fd);
     end(&t);
+}
+
+LT_TEST(watch_hub_tells_its_members_where_rank_0_is)
+{
+    lt_watch_message hello = lt_watch_message_make(LT_WATCH_HELLO, 0, 1), welcome, beat;
+    lt_watch_line line = { .fd = -1 };
+    lt_watch_read got;
+    hub_thread t;
+    int first = -1;
+
+    LT_CHECK_OK(start(&t));
+    LT_CHECK_OK(connect_as(&t, 0, &first));
+    LT_CHECK_OK(lt_watch_connect(&line.fd, t.address.data, &hello, &welcome));
+    beat = lt_watch_message_make(LT_WATCH_BEAT, t.key, 0);
+    beat.place.step = 41;
+    beat.place.phase = LT_PHASE_REDUCE;
+    LT_CHECK(send(first, &beat, sizeof beat, MSG_NOSIGNAL) == (ssize_t)sizeof beat);
+    while ((got = lt_watch_line_read(&line)) == LT_WATCH_READ_NONE ||
+           (got == LT_WATCH_READ_ONE && line.in.place.step == 0)) /* was under way */
+        usleep(1000);
+    close(first);
+    close(line.fd);
+    end(&t);
+    LT_CHECK_INT(welcome.pid, FIRST_PID);
+    LT_CHECK_INT(got, LT_WATCH_READ_ONE);
+    LT_CHECK_INT(line.in.kind, LT_WATCH_BEAT);
+    LT_CHECK_INT((int)line.in.place.step, 41);
+    LT_CHECK_INT((int)line.in.place.phase, LT_PHASE_REDUCE);
 }
 
 LT_TEST(watch_connect_wants_an_address_of_a_hub)

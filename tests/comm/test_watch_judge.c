@@ -85,10 +85,13 @@ LT_TEST(watch_judge_takes_eight_seconds_of_silence)
     set_up(m);
     hear_all(m, 109);
     m[1].heard = 101;
+    m[0].place.phase = LT_PHASE_REDUCE;
     LT_CHECK_INT(judge(m, 108.9, &said), 0);
     LT_CHECK_INT(judge(m, 109.5, &said), 1);
-    LT_CHECK_STR(said, "lost contact with rank 1 (node1, pid 101): not heard of for 8 s; last step "
-                       "41, phase backward");
+    LT_CHECK_STR(said,
+                 "lost contact with rank 1 (node1, pid 101): not heard of for 8 s; last heard "
+                 "at step 41, phase backward; rank 0 (node0, pid 100) is at step 41, phase "
+                 "reduce");
 }
 
 LT_TEST(watch_judge_waits_half_a_second_after_a_line_has_closed)
