@@ -1,7 +1,9 @@
 /* base/log.h - talk on stderr: one line a message, prefixed with the program's name.
  *
  * Data goes to stdout and never through here.  A progress line is drawn only when stderr is a
- * terminal and is wiped before any message, so the two never mix.  Safe from any thread. */
+ * terminal and is wiped before any message, so the two never mix.  Each goes out in one write(2), so
+ * lines of many processes do not mix either (on a pipe: up to PIPE_BUF bytes).  Safe from any
+ * thread. */
 #ifndef LT_BASE_LOG_H
 #define LT_BASE_LOG_H
 
