@@ -14,7 +14,7 @@
 static struct {
     const char *program;
     lt_log_level level;
-    bool terminal, drawn;
+    bool terminal, drawn, defers;
     pthread_mutex_t lock;
     lt_buf line; /* what the next write says */
 } the_log = { .program = "lt", .level = LT_LOG_INFO, .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -24,6 +24,7 @@ void lt_log_init(const char *program, lt_log_level level)
     the_log.program = program;
     the_log.level = level;
     the_log.terminal = isatty(STDERR_FILENO);
+    the_log.defers = false;
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of write(2), with a sentence */
 }
 
@@ -125,11 +126,23 @@ void lt_log_progress_end(void)
     put_line();
 }
 
+void lt_log_defer(void)
+{
+    the_log.defers = true;
+}
+
+bool lt_log_defers(void)
+{
+    return the_log.defers;
+}
+
 int lt_log_exit(lt_err err)
 {
     if (err == LT_OK && (fflush(stdout) != 0 || ferror(stdout)))
         err = lt_fail(LT_EIO, "standard output: %s", strerror(errno));
-    if (err != LT_OK)
+    if (err == LT_EUSAGE && the_log.defers)
+        sleep(1); /* a launcher ends all with the first that ends: let the other one speak */
+    else if (err != LT_OK)
         lt_log_error("%s", lt_err_text());
     return lt_err_exit_code(err);
 }

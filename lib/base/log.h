@@ -29,6 +29,12 @@ void lt_log_progress(const char *fmt, ...) LT_PRINTF(1, 2);
 void lt_log_progress_end(void);   /* keeps the last progress line and moves on */
 bool lt_log_progress_shown(void); /* would lt_log_progress draw? */
 
+/* This process is one of several with the same command line, and another one speaks for all: what is
+ * the same in each, --help and its like and the sentence of LT_EUSAGE, is left to that one.  Until the
+ * next lt_log_init. */
+void lt_log_defer(void);
+bool lt_log_defers(void);
+
 /* What main() ends with: prints the recorded sentence if err is not LT_OK, checks that stdout could
  * be written to its end, and returns the exit code. */
 int lt_log_exit(lt_err err);

@@ -173,6 +173,28 @@ LT_TEST(exit_prints_the_sentence)
     lt_buf_release(&b);
 }
 
+LT_TEST(exit_leaves_usage_to_the_one_that_speaks_for_all)
+{
+    const char *path = lt_test_tmp("defer");
+    lt_buf b = { 0 };
+    int usage, missing, own;
+
+    redirect(STDERR_FILENO, open(path, O_RDWR | O_CREAT | O_TRUNC, 0600));
+    lt_log_init("lt-x", LT_LOG_INFO);
+    lt_log_defer();
+    usage = lt_log_exit(lt_fail(LT_EUSAGE, "unknown option --x"));
+    missing = lt_log_exit(lt_fail(LT_ENOENT, "f: not there")); /* maybe only here */
+    lt_log_init("lt-x: rank 1", LT_LOG_ERROR);
+    own = lt_log_exit(lt_fail(LT_EUSAGE, "alone"));
+    restore(STDERR_FILENO);
+    LT_CHECK_INT(usage, 2);
+    LT_CHECK_INT(missing, 1);
+    LT_CHECK_INT(own, 2);
+    LT_CHECK_OK(lt_file_read_all(&b, path, 4096));
+    LT_CHECK_STR(b.data, "lt-x: error: f: not there\nlt-x: rank 1: error: alone\n");
+    lt_buf_release(&b);
+}
+
 LT_TEST(exit_notices_a_full_standard_output)
 {
     int rc;

@@ -166,6 +166,25 @@ saved_step() {
     jq -e '.ranks == 3 and .gradients < .parameters and .moment1 < .parameters' <<<"$output"
 }
 
+@test "train ranks: --help and its like, and usage errors of generate, are said once" {
+    for what in --help --man --version --config-docs "generate --help" "generate --version"; do
+        one=$(lt-train $what)
+        run timeout 60 "${start[@]}" 3 lt-train $what
+        [ "$status" -eq 0 ]
+        [ "$output" = "$one" ]
+    done
+    run timeout 60 "${start[@]}" 3 lt-train generate --modell=x
+    [ "$status" -eq 2 ]
+    [ "$(grep -c 'error: ' <<<"$output")" -eq 1 ]
+    [[ "$output" == *"lt-train: error: unknown option --modell; did you mean --model?"* ]]
+    # the others keep quiet and have the same status
+    for rank in 1 2; do
+        run env OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_SIZE=3 lt-train generate --modell=x
+        [ "$status" -eq 2 ]
+        [ -z "$output" ]
+    done
+}
+
 @test "train ranks: ranks of srun alone are refused with the command that works, once" {
     export SLURM_JOB_ID=$((RANDOM + 1)) SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NODELIST=localhost
     run timeout 60 bash -c 'SLURM_PROCID=0 lt-train run.yaml "$0" & SLURM_PROCID=1 lt-train run.yaml "$0"; s=$?; wait $! || exit $?; exit $s' "$mark"
