@@ -192,21 +192,28 @@ static uint32_t word_of(const lt_run *r)
     return word;
 }
 
+/* Is the step just enqueued the last of this job? */
+static bool ends(const lt_run *r)
+{
+    return r->state.step >= r->setup.total_steps || r->stop;
+}
+
 static bool evaluation_due(const lt_run *r)
 {
     return r->setup.val && (r->state.step == r->setup.total_steps ||
                             lt_run_due(r->state.step, r->config->training.eval_every_steps));
 }
 
+/* In passing; the last checkpoint is save_last's, which tries once. */
 static bool save_due(const lt_run *r)
 {
-    return lt_run_due(r->state.step, r->config->checkpoint.every_steps) || r->save;
+    return !ends(r) && (lt_run_due(r->state.step, r->config->checkpoint.every_steps) || r->save);
 }
 
 /* Does anything follow the step just enqueued that needs its result first? */
 static bool pauses(const lt_run *r)
 {
-    return r->state.step == r->setup.total_steps || evaluation_due(r) || save_due(r) || r->stop ||
+    return ends(r) || evaluation_due(r) || save_due(r) ||
            lt_run_due(r->state.step, r->config->training.sample_every_steps);
 }
 
@@ -255,7 +262,7 @@ static lt_err pause_after_step(lt_run *r)
         lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAMPLE);
         LT_TRY(err = lt_run_show_samples(r));
     }
-    if (save_due(r) && !r->stop) {
+    if (save_due(r)) {
         r->save = false;
         lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAVE);
         LT_TRY(err = lt_run_saved(r, lt_run_save(r)));
@@ -287,7 +294,7 @@ static lt_err steps(lt_run *r)
     if (r->state.step >= r->setup.total_steps)
         lt_log_info("step %llu of %llu: nothing left to train", (unsigned long long)r->state.step,
                     (unsigned long long)r->setup.total_steps);
-    while (r->state.step < r->setup.total_steps && !r->stop) {
+    while (!ends(r)) {
         LT_TRY(err = lt_run_enqueue(r, word_of(r)));
         if (!pauses(r))
             LT_TRY(err = catch_up(r, r->ahead));

@@ -486,6 +486,21 @@ END
     [[ "$output" == *"resuming from ck/step-00000005"* ]]
 }
 
+@test "train: the last checkpoint is tried and refused once, those in passing once each" {
+    for async in true false; do
+        run bash -c 'ulimit -f 40; trap "" XFSZ; lt-train t.yaml --checkpoint.dir=ck-$0 --logging.dir=logs-$0 \
+            --checkpoint.async=$0' $async
+        echo "$output"
+        [ "$status" -eq 1 ]
+        for step in 05 10 15; do
+            [ "$(grep -c "error: step ${step#0}: no checkpoint: .*/step-000000$step.tmp.*; training goes on\$" <<<"$output")" -eq 1 ]
+        done
+        [ "$(grep -c 'error: ' <<<"$output")" -eq 4 ]
+        [[ "${lines[-1]}" == "lt-train: error: ck-$async/step-00000020.tmp."*": File too large" ]]
+        [ "$(ls ck-$async)" = lock ]
+    done
+}
+
 @test "train: a full disk is a sentence; the old checkpoint stays whole" {
     mkdir small
     unshare -rm mount -t tmpfs none small 2>/dev/null || skip "no user namespaces here"
