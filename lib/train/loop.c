@@ -92,14 +92,15 @@ static void print_header(const lt_run *r)
     lt_buf_release(&line);
 }
 
-/* One job a directory; its first rank holds the lock for all. */
-static lt_err take_directory(lt_run *r)
+/* One job a directory; its first rank holds the locks for all. */
+static lt_err take_directories(lt_run *r)
 {
     const char *dir = r->config->checkpoint.dir;
     lt_err err = LT_OK;
 
     if (r->group->rank == 0) {
-        LT_TRY(err = lt_ckpt_lock(&r->lock, dir));
+        LT_TRY(err = lt_ckpt_lock(&r->checkpoints, dir));
+        LT_TRY(err = lt_metrics_lock(&r->logs, r->config->logging.dir));
         err = lt_ckpt_sweep(dir);
     }
 fail:
@@ -138,7 +139,7 @@ static lt_err open_run(lt_run *r)
     r->opened_at = lt_now();
     LT_TRY(err = lt_ranks_agree(r->group, open_own(r)));
     LT_TRY(err = lt_place_ranks(&r->setup.engine, r->group)); /* before anything is made on disk */
-    LT_TRY(err = take_directory(r));
+    LT_TRY(err = take_directories(r));
     lt_watch_phase(r->watch, 0, LT_PHASE_LOAD);
     r->setup.engine.watch = r->watch;
     LT_TRY(err = lt_engine_open(&r->engine, &r->setup.engine));
@@ -168,7 +169,8 @@ static lt_err close_run(lt_run *r, lt_err err)
     }
     lt_saver_close(r->saver);
     lt_engine_close(r->engine);
-    lt_ckpt_unlock(r->lock);
+    lt_lock_drop(r->logs);
+    lt_lock_drop(r->checkpoints);
     lt_setup_release(&r->setup);
     free(r->micro);
     return err == LT_OK ? LT_OK : lt_err_give(&first);

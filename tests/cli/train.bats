@@ -473,6 +473,19 @@ END
     [ "$status" -eq 0 ]
 }
 
+@test "train: a second job on the same logs is refused and names the holder" {
+    start_long_run
+    run lt-train t.yaml --checkpoint.dir=other
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"logs: another job writes metrics.jsonl here: host $(hostname), pid $job, since "* ]]
+    [ "$(ls other)" = lock ]
+    kill -9 $job
+    wait $job || true
+    [ "$(metric step | sort -n | uniq -d)" = "" ]
+    run lt-train t.yaml --training.steps=2 --logging.dir=ck # locks of one directory do not meet
+    [ "$status" -eq 0 ]
+}
+
 @test "train: no room for a checkpoint is a sentence; the old one stays whole" {
     lt-train t.yaml -q --training.steps=5 --training.warmup_steps=0
     before=$(cat ck/step-00000005/* | sha256sum)
