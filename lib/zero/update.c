@@ -85,7 +85,8 @@ static lt_tensor weights_of(lt_zero_store *z, const lt_zero_segment *s, int64_t 
         return lt_absent();
     if (place >= 0)
         return lt_zero_view(z->weights, type, place, n);
-    return lt_zero_view(lt_zero_staged(z, s->unit), type, s->in_record + in_segment, n);
+    return lt_zero_view(lt_zero_staged(z, s->unit, LT_STREAM_COMPUTE), type,
+                        s->in_record + in_segment, n);
 }
 
 static void tile_part(lt_zero_store *z, int tile, zero_part *out)
@@ -95,7 +96,7 @@ static void tile_part(lt_zero_store *z, int tile, zero_part *out)
 
     *out = (zero_part){ .segment = t->segment, .tile = tile, .in_segment = t->in_segment };
     if (t->record >= 0) {
-        void *staged = lt_tier_wait(z->optimizer_tier, tile_slot(z, t->record));
+        void *staged = lt_tier_wait(z->optimizer_tier, tile_slot(z, t->record), LT_STREAM_COMPUTE);
 
         out->master = lt_zero_view(staged, LT_F32, 0, t->count);
         out->moment1 = lt_zero_view(staged, LT_F32, t->count, t->count);
