@@ -55,13 +55,14 @@ static void begin_unit(lt_zero_store *z, int unit)
         lt_zero_stage(z, ahead);
 }
 
+/* What has no tiles, frozen segments, is written after all tiles: until then it is not read. */
 static void end_unit(lt_zero_store *z)
 {
     int unit = z->walk.unit;
 
     if (unit < 0)
         return;
-    lt_zero_publish(z, unit, z->walk.all);
+    lt_zero_publish(z, unit, z->walk.at > z->plan->n_tiles);
     if (z->plan->units[unit].param_record >= 0)
         lt_zero_unstage(z, unit, true);
     z->walk.unit = -1;
