@@ -204,7 +204,7 @@ saved_step() {
 
 # ---- checkpoints
 
-@test "train ranks: a second job on the directory is refused, and the holder named" {
+@test "train ranks: a second job on the directories is refused, and the holder named" {
     start_long 2
     until_true 20 logged 1
     for n in 1 2; do
@@ -214,6 +214,11 @@ saved_step() {
         [[ "$errors" == *"another job writes checkpoints here: host "*", pid $(ours 0 | tail -n 1), since "* ]]
     done
     [ ! -e other ]
+    train 1 --checkpoint.dir=other # to mix its lines with ours
+    [ "$status" -eq 1 ]
+    [ "$(n_errors)" -eq 1 ]
+    [[ "$errors" == *"logs: another job writes metrics.jsonl here: host "*", pid $(ours 0 | tail -n 1), since "* ]]
+    [ "$(ls other)" = lock ]
 }
 
 @test "train ranks: no room for one rank's part of a checkpoint: training goes on, the old one stays" {
