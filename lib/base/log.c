@@ -1,7 +1,9 @@
 /* base/log.c - messages and the progress line on stderr. */
 #include "base/log.h"
+#include "base/mem.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,8 +14,9 @@
 static struct {
     const char *program;
     lt_log_level level;
-    bool terminal, drawn;
+    bool terminal, drawn, defers;
     pthread_mutex_t lock;
+    lt_buf line; /* what the next write says */
 } the_log = { .program = "lt", .level = LT_LOG_INFO, .lock = PTHREAD_MUTEX_INITIALIZER };
 
 void lt_log_init(const char *program, lt_log_level level)
@@ -21,27 +24,49 @@ void lt_log_init(const char *program, lt_log_level level)
     the_log.program = program;
     the_log.level = level;
     the_log.terminal = isatty(STDERR_FILENO);
-    setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* a line is one write: ranks share their stderr */
+    the_log.defers = false;
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is then an error of write(2), with a sentence */
 }
 
-static void wipe_progress(void)
+/* From here to put_line() the lock is held. */
+static void begin_line(void)
 {
+    pthread_mutex_lock(&the_log.lock);
+    lt_buf_clear(&the_log.line);
     if (the_log.drawn)
-        fputs("\r\033[K", stderr);
+        lt_buf_printf(&the_log.line, "\r\033[K");
     the_log.drawn = false;
+}
+
+/* One write, so that lines of many ranks do not mix.  A pipe that is full for now and does not wait
+ * is waited for; that nobody listens any more can be told to nobody. */
+static void put_line(void)
+{
+    const char *from = the_log.line.data;
+    size_t left = the_log.line.size;
+
+    while (left > 0) {
+        ssize_t n = write(STDERR_FILENO, from, left);
+
+        if (n < 0 && errno == EAGAIN)
+            (void)poll(&(struct pollfd){ .fd = STDERR_FILENO, .events = POLLOUT }, 1, -1);
+        else if (n < 0 && errno != EINTR)
+            break;
+        from += n > 0 ? n : 0;
+        left -= n > 0 ? (size_t)n : 0;
+    }
+    pthread_mutex_unlock(&the_log.lock);
 }
 
 LT_PRINTF(3, 0) static void emit(lt_log_level level, const char *kind, const char *fmt, va_list ap)
 {
     if (level > the_log.level)
         return;
-    pthread_mutex_lock(&the_log.lock);
-    wipe_progress();
-    fprintf(stderr, "%s: %s", the_log.program, kind);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
-    pthread_mutex_unlock(&the_log.lock);
+    begin_line();
+    lt_buf_printf(&the_log.line, "%s: %s", the_log.program, kind);
+    lt_buf_vprintf(&the_log.line, fmt, ap);
+    lt_buf_printf(&the_log.line, "\n");
+    put_line();
 }
 
 #define LOG_BODY(level, kind)                                                                      \
@@ -83,30 +108,41 @@ void lt_log_progress(const char *fmt, ...)
 
     if (!lt_log_progress_shown())
         return;
-    pthread_mutex_lock(&the_log.lock);
-    wipe_progress();
+    begin_line();
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    lt_buf_vprintf(&the_log.line, fmt, ap);
     va_end(ap);
-    fflush(stderr);
     the_log.drawn = true;
-    pthread_mutex_unlock(&the_log.lock);
+    put_line();
 }
 
 void lt_log_progress_end(void)
 {
     pthread_mutex_lock(&the_log.lock);
+    lt_buf_clear(&the_log.line);
     if (the_log.drawn)
-        fputc('\n', stderr);
+        lt_buf_printf(&the_log.line, "\n");
     the_log.drawn = false;
-    pthread_mutex_unlock(&the_log.lock);
+    put_line();
+}
+
+void lt_log_defer(void)
+{
+    the_log.defers = true;
+}
+
+bool lt_log_defers(void)
+{
+    return the_log.defers;
 }
 
 int lt_log_exit(lt_err err)
 {
     if (err == LT_OK && (fflush(stdout) != 0 || ferror(stdout)))
         err = lt_fail(LT_EIO, "standard output: %s", strerror(errno));
-    if (err != LT_OK)
+    if (err == LT_EUSAGE && the_log.defers)
+        sleep(1); /* a launcher ends all with the first that ends: let the other one speak */
+    else if (err != LT_OK)
         lt_log_error("%s", lt_err_text());
     return lt_err_exit_code(err);
 }

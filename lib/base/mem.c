@@ -1,7 +1,6 @@
 /* base/mem.c - checked allocation and the byte string. */
 #include "base/mem.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,20 +116,27 @@ void lt_buf_append(lt_buf *b, const void *data, size_t n)
     b->data[b->size] = '\0';
 }
 
+void lt_buf_vprintf(lt_buf *b, const char *fmt, va_list ap)
+{
+    va_list again;
+    int n;
+
+    va_copy(again, ap);
+    n = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
+    LT_BUG_ON(n < 0);
+    lt_buf_reserve(b, (size_t)n);
+    vsnprintf(b->data + b->size, (size_t)n + 1, fmt, ap);
+    b->size += (size_t)n;
+}
+
 void lt_buf_printf(lt_buf *b, const char *fmt, ...)
 {
     va_list ap;
-    int n;
 
     va_start(ap, fmt);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    lt_buf_vprintf(b, fmt, ap);
     va_end(ap);
-    LT_BUG_ON(n < 0);
-    lt_buf_reserve(b, (size_t)n);
-    va_start(ap, fmt);
-    vsnprintf(b->data + b->size, (size_t)n + 1, fmt, ap);
-    va_end(ap);
-    b->size += (size_t)n;
 }
 
 const char *lt_buf_cstr(lt_buf *b)

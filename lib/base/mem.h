@@ -8,6 +8,8 @@
 
 #include "base/err.h"
 
+#include <stdarg.h>
+
 void *lt_new0(size_t bytes);                             /* zeroed; dies on failure; free() it */
 void *lt_new_array0(size_t n, size_t bytes);             /* the same for n elements */
 char *lt_strdup(const char *s);                          /* dies on failure */
@@ -29,6 +31,7 @@ void lt_buf_clear(lt_buf *b); /* keeps the memory */
 void lt_buf_reserve(lt_buf *b, size_t more);
 void lt_buf_append(lt_buf *b, const void *data, size_t n);
 void lt_buf_printf(lt_buf *b, const char *fmt, ...) LT_PRINTF(2, 3);
+void lt_buf_vprintf(lt_buf *b, const char *fmt, va_list ap) LT_PRINTF(2, 0);
 const char *lt_buf_cstr(lt_buf *b); /* never NULL */
 
 /* Grows *array (element size bytes) so that it holds at least `need`; *capacity follows.  Dies. */

@@ -1,6 +1,7 @@
 /* base/options.c - parses argv by a table of lt_option.  The texts made from the same table are in
  * usage.c, text -> number and the nearest name in parse.c. */
 #include "base/options.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -30,18 +31,25 @@ static const lt_option *find(const lt_command *cmd, const char *name, size_t n, 
     return NULL;
 }
 
+static void print_version(const lt_command *cmd, FILE *out)
+{
+    fprintf(out, "%s %s\n", cmd->name, LT_VERSION);
+}
+
 /* The built-in options: they print, and nothing after them is looked at. */
 static bool print_builtin(const lt_command *cmd, const char *arg)
 {
+    void (*print)(const lt_command *cmd, FILE *out) = NULL;
+
     if (strcmp(arg, "--help") == 0 || (strcmp(arg, "-h") == 0 && !find(cmd, NULL, 0, 'h')))
-        lt_command_usage(cmd, stdout);
+        print = lt_command_usage;
     else if (strcmp(arg, "--man") == 0)
-        lt_command_man(cmd, stdout);
+        print = lt_command_man;
     else if (strcmp(arg, "--version") == 0)
-        printf("%s %s\n", cmd->name, LT_VERSION);
-    else
-        return false;
-    return true;
+        print = print_version;
+    if (print && !lt_log_defers())
+        print(cmd, stdout);
+    return print != NULL;
 }
 
 static lt_err unknown(const lt_command *cmd, const char *arg)

@@ -49,7 +49,8 @@ typedef struct lt_command {
 } lt_command;
 
 /* Parses argv[1..]; what is no option lands in `rest` (borrowed).  --help, --man and --version print
- * to stdout and set *done: the caller then returns LT_OK. */
+ * to stdout, unless this process leaves that to another (lt_log_defer), and set *done: the caller
+ * then returns LT_OK. */
 LT_MUST_USE lt_err lt_options_parse(const lt_command *cmd, int argc, char **argv, void *values,
                                     lt_opt_list *rest, bool *done);
 void lt_opt_list_add(lt_opt_list *list, const char *item);

@@ -4,6 +4,7 @@
  * renaming over a device would replace it.  A symbolic link stays: what it leads to is replaced.  The first fault is kept: whatever comes after it
  * returns the same sentence, and commit removes the temporary. */
 #include "base/file.h"
+#include "base/temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +42,7 @@ static lt_err open_temporary(lt_writer *w)
 {
     enum { FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC };
 
-    w->tmp = lt_asprintf("%s.tmp.%ld", w->target, (long)getpid());
+    w->tmp = lt_temporary_name(w->target);
     w->fd = open(w->tmp, FLAGS, 0666);
     if (w->fd < 0 && errno == EEXIST) { /* left by a killed process that had our number */
         unlink(w->tmp);

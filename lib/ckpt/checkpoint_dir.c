@@ -1,4 +1,4 @@
-/* ckpt/checkpoint_dir.c - finds, retires and sweeps step folders; the lock of a run. */
+/* ckpt/checkpoint_dir.c - finds, retires and sweeps step folders. */
 #include "ckpt/checkpoint_dir.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -6,13 +6,8 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 /* Names in a directory that a test accepts; newest step first. */
 typedef struct name_list {
@@ -189,79 +184,7 @@ fail:
     return err;
 }
 
-/* ---- lock ---- */
-
-enum { HOLDER_BYTES = 256 };
-
-struct lt_ckpt_dir_lock {
-    int fd;
-};
-
-/* Says who holds the lock, as the holder wrote it. */
-static lt_err fail_held(int fd, const char *dir)
+lt_err lt_ckpt_lock(lt_lock **out, const char *dir)
 {
-    char holder[HOLDER_BYTES];
-    ssize_t n = pread(fd, holder, sizeof holder - 1, 0);
-
-    holder[n > 0 ? n : 0] = '\0';
-    holder[strcspn(holder, "\n")] = '\0';
-    return lt_fail(LT_EIO, "%s: another job writes checkpoints here: %s", dir,
-                   holder[0] ? holder : "holder unknown");
-}
-
-static lt_err write_holder(int fd, const char *path)
-{
-    char host[128] = "unknown host", since[32] = "", text[HOLDER_BYTES];
-    time_t now = time(NULL);
-    struct tm tm;
-    int n;
-
-    (void)gethostname(host, sizeof host - 1);
-    if (gmtime_r(&now, &tm))
-        (void)strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    n = snprintf(text, sizeof text, "host %s, pid %ld, since %s\n", host, (long)getpid(), since);
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n)
-        return lt_fail(LT_EIO, "%s: write: %s", path, strerror(errno));
-    return LT_OK;
-}
-
-lt_err lt_ckpt_lock(lt_ckpt_dir_lock **out, const char *dir)
-{
-    /* Of the open file, not of the process: threads and children do not lose it by accident. */
-    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    char *path = lt_path_join(dir, "lock");
-    int fd = -1;
-    lt_err err;
-
-    LT_TRY(err = lt_mkdirs(dir));
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        err = lt_fail(LT_EIO, "%s: %s", path, strerror(errno));
-        goto fail;
-    }
-    if (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
-        err = errno == EAGAIN || errno == EACCES
-                  ? fail_held(fd, dir)
-                  : lt_fail(LT_EIO, "%s: cannot lock: %s", path, strerror(errno));
-        goto fail;
-    }
-    LT_TRY(err = write_holder(fd, path));
-    *out = lt_new0(sizeof **out);
-    (*out)->fd = fd;
-    free(path);
-    return LT_OK;
-fail:
-    if (fd >= 0)
-        close(fd);
-    free(path);
-    return err;
-}
-
-void lt_ckpt_unlock(lt_ckpt_dir_lock *lock)
-{
-    if (!lock)
-        return;
-    close(
-        lock->fd); /* drops the lock; the file stays, since removing it would race with a waiter */
-    free(lock);
+    return lt_lock_take(out, dir, "lock", "writes checkpoints");
 }

@@ -8,6 +8,7 @@
 #ifndef LT_CKPT_CHECKPOINT_DIR_H
 #define LT_CKPT_CHECKPOINT_DIR_H
 
+#include "base/lock.h"
 #include "base/mem.h"
 
 /* Path of the newest step whose manifest is valid and whose files have their sizes; free() it.
@@ -26,10 +27,7 @@ LT_MUST_USE lt_err lt_ckpt_retire(const char *dir, int keep_last);
 /* Removes what dead jobs left; call it with the lock held.  An absent directory is fine. */
 LT_MUST_USE lt_err lt_ckpt_sweep(const char *dir);
 
-/* One writing job a directory, held by its rank 0.  The kernel drops the lock with the process, so a dead job blocks
- * nobody; a second job gets LT_EIO naming host, pid and start of the holder. */
-typedef struct lt_ckpt_dir_lock lt_ckpt_dir_lock;
-LT_MUST_USE lt_err lt_ckpt_lock(lt_ckpt_dir_lock **out, const char *dir); /* makes dir */
-void lt_ckpt_unlock(lt_ckpt_dir_lock *lock);                              /* NULL is fine */
+/* One writing job a directory, held by its rank 0.  Makes dir. */
+LT_MUST_USE lt_err lt_ckpt_lock(lt_lock **out, const char *dir);
 
 #endif

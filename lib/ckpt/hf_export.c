@@ -2,6 +2,7 @@
 #include "ckpt/hf_export.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/temporary.h"
 #include "ckpt/hf_export_files.h"
 #include "ckpt/hf_export_tensor.h"
 #include "ckpt/manifest_check.h"
@@ -181,6 +182,14 @@ static lt_err look_at_target(const char *folder, bool force, bool *replaces)
     return LT_OK;
 }
 
+/* May a folder of ours have come to look like this? */
+static bool is_model_folder(const char *folder)
+{
+    bool replaces;
+
+    return look_at_target(folder, true, &replaces) == LT_OK;
+}
+
 static lt_err fsync_parent(const char *path)
 {
     char *dir = lt_strdup(path), *slash = strrchr(dir, '/');
@@ -212,6 +221,24 @@ fail:
     return err;
 }
 
+/* The folder beside the target; *held keeps its lock. */
+static lt_err make_temporary(const char *target, char **tmp, int *held)
+{
+    lt_err err;
+
+    lt_temporary_sweep(target, is_model_folder);
+    *tmp = lt_temporary_name(target);
+    LT_TRY(err = lt_remove_tree(*tmp)); /* of a killed process that had our number */
+    if (mkdir(*tmp, 0777) != 0)
+        return lt_fail(LT_EIO, "%s: cannot make the directory: %s", *tmp, strerror(errno));
+    *held = open(*tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*held < 0)
+        return lt_fail(LT_EIO, "%s: %s", *tmp, strerror(errno));
+    lt_temporary_hold(*held);
+fail:
+    return err;
+}
+
 static void discard(const char *tmp)
 {
     lt_err_record why;
@@ -226,6 +253,7 @@ lt_err lt_hf_export(lt_ckpt *c, const char *folder, const lt_hf_export_options *
 {
     char *target = lt_strdup(folder), *tmp = NULL;
     export_plan plan = { 0 };
+    int held = -1;
     bool replaces;
     lt_err err;
 
@@ -234,12 +262,7 @@ lt_err lt_hf_export(lt_ckpt *c, const char *folder, const lt_hf_export_options *
         target[n - 1] = '\0';
     LT_TRY(err = look_at_target(target, o->force, &replaces));
     LT_TRY(err = plan_files(&plan, lt_ckpt_manifest(c), o));
-    tmp = lt_asprintf("%s.tmp.%ld", target, (long)getpid());
-    LT_TRY(err = lt_remove_tree(tmp)); /* of a killed process that had our number */
-    if (mkdir(tmp, 0777) != 0) {
-        err = lt_fail(LT_EIO, "%s: cannot make the directory: %s", tmp, strerror(errno));
-        goto fail;
-    }
+    LT_TRY(err = make_temporary(target, &tmp, &held));
     LT_TRY(err = lt_hf_export_files(c, tmp, o->dtype));
     LT_TRY(err = write_weights(c, &plan, tmp, o, watch));
     LT_TRY(err = publish(tmp, target, o->force));
@@ -251,6 +274,8 @@ lt_err lt_hf_export(lt_ckpt *c, const char *folder, const lt_hf_export_options *
 fail:
     if (err != LT_OK && tmp)
         discard(tmp);
+    if (held >= 0)
+        close(held);
     plan_release(&plan);
     free(tmp);
     free(target);

@@ -163,7 +163,8 @@ const lt_setting lt_settings_ours[] = {
         "over, in a dir without later steps; or the folder of one checkpoint"),
 
     ROW_SECTION("logging", "What is told."),
-    ROW_TEXT(OURS, "logging.dir", logging.dir, "logs", "holds metrics.jsonl and event files"),
+    ROW_TEXT(OURS, "logging.dir", logging.dir, "logs",
+             "holds metrics.jsonl and event files, of one run at a time"),
     ROW_INT(OURS, "logging.every_steps", logging.every_steps, "10", 1, 1e15,
             "steps between two lines"),
     ROW_BOOL(OURS, "logging.tensorboard", logging.tensorboard, "true", "write event files"),

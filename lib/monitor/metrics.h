@@ -10,6 +10,7 @@
 #ifndef LT_MONITOR_METRICS_H
 #define LT_MONITOR_METRICS_H
 
+#include "base/lock.h"
 #include "base/mem.h"
 
 typedef struct lt_step_metrics {
@@ -50,6 +51,8 @@ LT_MUST_USE lt_err lt_metrics_load(lt_step_metrics **out, size_t *n, const char 
 /* The writer of DIR/metrics.jsonl.  resume_step 0 is a new run: a log that is already there is kept
  * as DIR/metrics.jsonl.old.  Otherwise the log is cut back to steps <= resume_step, atomically. */
 typedef struct lt_metrics_log lt_metrics_log;
+/* Hold it while the log is open: two writers would mix their lines.  Makes dir. */
+LT_MUST_USE lt_err lt_metrics_lock(lt_lock **out, const char *dir);
 LT_MUST_USE lt_err lt_metrics_log_open(lt_metrics_log **out, const char *dir, uint64_t resume_step);
 LT_MUST_USE lt_err lt_metrics_log_step(lt_metrics_log *log, const lt_step_metrics *m);
 LT_MUST_USE lt_err lt_metrics_log_sync(lt_metrics_log *log); /* before a checkpoint commits */

@@ -157,6 +157,11 @@ static lt_err make_room(const char *path, uint64_t resume_step)
     return err;
 }
 
+lt_err lt_metrics_lock(lt_lock **out, const char *dir)
+{
+    return lt_lock_take(out, dir, "metrics.lock", "writes metrics.jsonl");
+}
+
 lt_err lt_metrics_log_open(lt_metrics_log **out, const char *dir, uint64_t resume_step)
 {
     lt_metrics_log *log = lt_new0(sizeof *log);

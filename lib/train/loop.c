@@ -92,14 +92,15 @@ static void print_header(const lt_run *r)
     lt_buf_release(&line);
 }
 
-/* One job a directory; its first rank holds the lock for all. */
-static lt_err take_directory(lt_run *r)
+/* One job a directory; its first rank holds the locks for all. */
+static lt_err take_directories(lt_run *r)
 {
     const char *dir = r->config->checkpoint.dir;
     lt_err err = LT_OK;
 
     if (r->group->rank == 0) {
-        LT_TRY(err = lt_ckpt_lock(&r->lock, dir));
+        LT_TRY(err = lt_ckpt_lock(&r->checkpoints, dir));
+        LT_TRY(err = lt_metrics_lock(&r->logs, r->config->logging.dir));
         err = lt_ckpt_sweep(dir);
     }
 fail:
@@ -138,7 +139,7 @@ static lt_err open_run(lt_run *r)
     r->opened_at = lt_now();
     LT_TRY(err = lt_ranks_agree(r->group, open_own(r)));
     LT_TRY(err = lt_place_ranks(&r->setup.engine, r->group)); /* before anything is made on disk */
-    LT_TRY(err = take_directory(r));
+    LT_TRY(err = take_directories(r));
     lt_watch_phase(r->watch, 0, LT_PHASE_LOAD);
     r->setup.engine.watch = r->watch;
     LT_TRY(err = lt_engine_open(&r->engine, &r->setup.engine));
@@ -168,7 +169,8 @@ static lt_err close_run(lt_run *r, lt_err err)
     }
     lt_saver_close(r->saver);
     lt_engine_close(r->engine);
-    lt_ckpt_unlock(r->lock);
+    lt_lock_drop(r->logs);
+    lt_lock_drop(r->checkpoints);
     lt_setup_release(&r->setup);
     free(r->micro);
     return err == LT_OK ? LT_OK : lt_err_give(&first);
@@ -192,21 +194,28 @@ static uint32_t word_of(const lt_run *r)
     return word;
 }
 
+/* Is the step just enqueued the last of this job? */
+static bool ends(const lt_run *r)
+{
+    return r->state.step >= r->setup.total_steps || r->stop;
+}
+
 static bool evaluation_due(const lt_run *r)
 {
     return r->setup.val && (r->state.step == r->setup.total_steps ||
                             lt_run_due(r->state.step, r->config->training.eval_every_steps));
 }
 
+/* In passing; the last checkpoint is save_last's, which tries once. */
 static bool save_due(const lt_run *r)
 {
-    return lt_run_due(r->state.step, r->config->checkpoint.every_steps) || r->save;
+    return !ends(r) && (lt_run_due(r->state.step, r->config->checkpoint.every_steps) || r->save);
 }
 
 /* Does anything follow the step just enqueued that needs its result first? */
 static bool pauses(const lt_run *r)
 {
-    return r->state.step == r->setup.total_steps || evaluation_due(r) || save_due(r) || r->stop ||
+    return ends(r) || evaluation_due(r) || save_due(r) ||
            lt_run_due(r->state.step, r->config->training.sample_every_steps);
 }
 
@@ -255,7 +264,7 @@ static lt_err pause_after_step(lt_run *r)
         lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAMPLE);
         LT_TRY(err = lt_run_show_samples(r));
     }
-    if (save_due(r) && !r->stop) {
+    if (save_due(r)) {
         r->save = false;
         lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAVE);
         LT_TRY(err = lt_run_saved(r, lt_run_save(r)));
@@ -287,7 +296,7 @@ static lt_err steps(lt_run *r)
     if (r->state.step >= r->setup.total_steps)
         lt_log_info("step %llu of %llu: nothing left to train", (unsigned long long)r->state.step,
                     (unsigned long long)r->setup.total_steps);
-    while (r->state.step < r->setup.total_steps && !r->stop) {
+    while (!ends(r)) {
         LT_TRY(err = lt_run_enqueue(r, word_of(r)));
         if (!pauses(r))
             LT_TRY(err = catch_up(r, r->ahead));

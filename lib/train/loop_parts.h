@@ -26,9 +26,9 @@ typedef struct lt_run {
     lt_engine *engine;
     lt_batcher *batches;
     lt_saver *saver;
-    lt_run_state state; /* of what is enqueued */
-    lt_ckpt_dir_lock *lock;
-    lt_metrics_log *log; /* rank 0's, as the two below */
+    lt_run_state state;          /* of what is enqueued */
+    lt_lock *checkpoints, *logs; /* the directories are ours; rank 0's, as the three below */
+    lt_metrics_log *log;
     lt_tb_events *events;
     lt_progress progress;
     lt_engine_batch *micro;

@@ -8,6 +8,13 @@
 #include <stdio.h>
 #include <unistd.h>
 
+void lt_rank_log_init(const char *program)
+{
+    lt_log_init(program, LT_LOG_INFO);
+    if (!lt_rank_is_first())
+        lt_log_defer();
+}
+
 bool lt_rank_begin(lt_watch **watch, int *status)
 {
     int rank = 0, world = 1;
@@ -53,12 +60,14 @@ fail:
 
 /* What is wrong with the start as such is wrong for every rank: the first tells, and the others give
  * it time, since a launcher ends all with the first that ends. */
-static lt_err join_group(lt_group **group)
+lt_err lt_rank_join(lt_group **out, const char *program)
 {
-    lt_err err = lt_group_open(group);
+    lt_err err = lt_group_open(out);
 
-    if ((err == LT_EUSAGE || err == LT_ENOTSUP) && !lt_rank_is_first()) {
-        lt_log_init("lt-train", LT_LOG_QUIET);
+    if (err == LT_OK) {
+        lt_ranks_talk(*out, program);
+    } else if ((err == LT_EUSAGE || err == LT_ENOTSUP) && !lt_rank_is_first()) {
+        lt_log_init(program, LT_LOG_QUIET);
         sleep(1);
     }
     return err;
@@ -83,8 +92,7 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
     if (so_far != LT_OK && !watch)
         return so_far;
     lt_err_take(&why);
-    LT_TRY(err = join_group(&group));
-    lt_ranks_talk(group, "lt-train");
+    LT_TRY(err = lt_rank_join(&group, "lt-train"));
     LT_TRY(err = lt_ranks_agree(group, so_far == LT_OK ? LT_OK : lt_err_give(&why)));
     LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));
     err = lt_train(config, group, watch);

@@ -28,10 +28,10 @@ void lt_zero_stage(lt_zero_store *z, int unit)
     z->units[unit].staged = true;
 }
 
-char *lt_zero_staged(lt_zero_store *z, int unit)
+char *lt_zero_staged(lt_zero_store *z, int unit, lt_stream stream)
 {
     LT_BUG_ON(!z->units[unit].staged);
-    return lt_tier_wait(z->param_tier, stage_slot(z, unit));
+    return lt_tier_wait(z->param_tier, stage_slot(z, unit), stream);
 }
 
 void lt_zero_unstage(lt_zero_store *z, int unit, bool store)
@@ -104,8 +104,7 @@ static void fill_slot(lt_zero_store *z, int unit)
             clear_stage(z, unit);
             lt_zero_stage(z, unit);
         }
-        staged = lt_zero_staged(z, unit);
-        lt_zero_hand_over(z);
+        staged = lt_zero_staged(z, unit, LT_STREAM_COMM);
     }
     z->dev->backend->stream_wait(z->dev, LT_STREAM_COMM, slot->used);
     z->comm->ops->group_begin(z->comm);

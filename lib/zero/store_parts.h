@@ -110,8 +110,8 @@ void lt_zero_publish(lt_zero_store *z, int unit, bool all);
 /* The unit's record in its staging slot; the slot must be free, or held by the unit. */
 void lt_zero_stage(lt_zero_store *z, int unit);
 bool lt_zero_stage_is_free(const lt_zero_store *z, int unit);
-/* Its address there; compute waits. */
-char *lt_zero_staged(lt_zero_store *z, int unit);
+/* Its address there; `stream`, which is going to use it, waits. */
+char *lt_zero_staged(lt_zero_store *z, int unit, lt_stream stream);
 /* The slot is free again; store: the record takes what compute wrote. */
 void lt_zero_unstage(lt_zero_store *z, int unit, bool store);
 

@@ -243,19 +243,18 @@ void lt_tier_fetch(lt_tier *t, int record, int slot)
     t->ops->fetch(t, record, slot);
     s->record = record;
     s->held = true;
-    s->waited = false;
+    s->waited = 0;
 }
 
-void *lt_tier_wait(lt_tier *t, int slot)
+void *lt_tier_wait(lt_tier *t, int slot, lt_stream stream)
 {
     lt_tier_slot *s = slot_of(t, slot, true);
 
-    if (!s->waited) {
-        if (t->ops->arrive)
-            t->ops->arrive(t, slot);
-        t->dev->backend->stream_wait(t->dev, LT_STREAM_COMPUTE, s->arrived);
-        s->waited = true;
-    }
+    if (!s->waited && t->ops->arrive)
+        t->ops->arrive(t, slot);
+    if (!(s->waited & 1u << stream))
+        t->dev->backend->stream_wait(t->dev, stream, s->arrived);
+    s->waited |= 1u << stream;
     return s->device;
 }
 
@@ -263,7 +262,7 @@ void lt_tier_store(lt_tier *t, int slot)
 {
     lt_tier_slot *s = slot_of(t, slot, true);
 
-    LT_BUG_ON(!s->waited);
+    LT_BUG_ON(!(s->waited & 1u << LT_STREAM_COMPUTE));
     t->ops->store(t, slot);
     s->held = false;
 }
@@ -272,7 +271,7 @@ void lt_tier_drop(lt_tier *t, int slot)
 {
     lt_tier_slot *s = slot_of(t, slot, true);
 
-    if (s->waited) /* else compute has not seen it, and COPY_IN is in order with itself */
+    if (s->waited) /* else nobody has seen it, and COPY_IN is in order with itself */
         t->dev->backend->event_record(t->dev, s->left, LT_STREAM_COMPUTE);
     s->held = false;
 }

@@ -4,9 +4,10 @@
  * parameters).  Records travel through staging slots in device memory, in the background:
  *
  *     fetch(record, slot)   tier -> slot, on LT_STREAM_COPY_IN, after the slot is free
- *     wait(slot)            LT_STREAM_COMPUTE waits until the record is there; its device address
+ *     wait(slot, stream)    `stream` waits until the record is there; its device address
  *     store(slot)           slot -> its record, on LT_STREAM_COPY_OUT, after what compute enqueued
- *     drop(slot)            instead of store: the slot is free again, the record as it was
+ *     drop(slot)            instead of store: the slot is free after what compute enqueued, the
+ *                           record as it was
  * so record i + 1 arrives and record i - 1 leaves while record i is computed on.  With a file, one
  * thread reads and one writes; each record has its CRC-32C, checked when it is read; three slots or
  * more let all of it overlap.  The file is preallocated, loses its name as soon as it is open (a kill
@@ -44,14 +45,15 @@ void lt_tier_close(lt_tier *t); /* NULL is fine */
 
 /* All calls come from the thread that owns the device.  Slots are used in any order; a slot holds one
  * record from fetch to store or drop, and its address never changes.  A fetch sees what was stored
- * before it, from whichever slot, and nothing stored later.  A store comes after a wait; waiting twice
- * is fine.  HOST: the host never waits.  FILE: wait blocks until the record is read, and any call
- * may until the copy of the store before it has left the device.
+ * before it, from whichever slot, and nothing stored later.  Waiting twice is fine.  A store comes
+ * after a wait of LT_STREAM_COMPUTE; where another stream has waited, compute follows what it does
+ * with the record before the drop.  HOST: the host never waits.  FILE: wait blocks until the record
+ * is read, and any call may until the copy of the store before it has left the device.
  *
  * The first failure stays for good: a file is neither read nor written after it, slots keep their
  * addresses with anything in them, so a loop need not look before it ends. */
 void lt_tier_fetch(lt_tier *t, int record, int slot);
-void *lt_tier_wait(lt_tier *t, int slot);
+void *lt_tier_wait(lt_tier *t, int slot, lt_stream stream);
 void lt_tier_store(lt_tier *t, int slot);
 void lt_tier_drop(lt_tier *t, int slot);
 /* The first failure so far, without waiting. */

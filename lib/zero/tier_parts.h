@@ -20,9 +20,9 @@ enum {
 
 typedef struct lt_tier_slot {
     void *device;
-    int record; /* the one it holds or held last; -1: none yet */
-    bool held;  /* from fetch to store or drop */
-    bool waited;
+    int record;        /* the one it holds or held last; -1: none yet */
+    bool held;         /* from fetch to store or drop */
+    unsigned waited;   /* bit s: stream s has */
     lt_event *arrived; /* COPY_IN: the record is in the slot */
     lt_event
         *left; /* the last user is done with it: COPY_OUT after a store, COMPUTE after a drop */

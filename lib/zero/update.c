@@ -55,13 +55,14 @@ static void begin_unit(lt_zero_store *z, int unit)
         lt_zero_stage(z, ahead);
 }
 
+/* What has no tiles, frozen segments, is written after all tiles: until then it is not read. */
 static void end_unit(lt_zero_store *z)
 {
     int unit = z->walk.unit;
 
     if (unit < 0)
         return;
-    lt_zero_publish(z, unit, z->walk.all);
+    lt_zero_publish(z, unit, z->walk.at > z->plan->n_tiles);
     if (z->plan->units[unit].param_record >= 0)
         lt_zero_unstage(z, unit, true);
     z->walk.unit = -1;
@@ -85,7 +86,8 @@ static lt_tensor weights_of(lt_zero_store *z, const lt_zero_segment *s, int64_t 
         return lt_absent();
     if (place >= 0)
         return lt_zero_view(z->weights, type, place, n);
-    return lt_zero_view(lt_zero_staged(z, s->unit), type, s->in_record + in_segment, n);
+    return lt_zero_view(lt_zero_staged(z, s->unit, LT_STREAM_COMPUTE), type,
+                        s->in_record + in_segment, n);
 }
 
 static void tile_part(lt_zero_store *z, int tile, zero_part *out)
@@ -95,7 +97,7 @@ static void tile_part(lt_zero_store *z, int tile, zero_part *out)
 
     *out = (zero_part){ .segment = t->segment, .tile = tile, .in_segment = t->in_segment };
     if (t->record >= 0) {
-        void *staged = lt_tier_wait(z->optimizer_tier, tile_slot(z, t->record));
+        void *staged = lt_tier_wait(z->optimizer_tier, tile_slot(z, t->record), LT_STREAM_COMPUTE);
 
         out->master = lt_zero_view(staged, LT_F32, 0, t->count);
         out->moment1 = lt_zero_view(staged, LT_F32, t->count, t->count);

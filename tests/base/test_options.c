@@ -1,4 +1,5 @@
 /* test_options.c - the option table: forms, faults, usage text and man page. */
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/options.h"
 #include "lt_test.h"
@@ -167,6 +168,27 @@ LT_TEST(version_and_help)
     free(version);
     free(help);
     free(short_help);
+}
+
+LT_TEST(one_of_many_leaves_the_printing_to_another)
+{
+    static const char *const lines[] = { "--help", "--man", "--version" };
+    lt_opt_list rest = { 0 };
+    bool done = false;
+    args a;
+
+    for (size_t i = 0; i < LT_COUNT(lines); i++) {
+        char *text;
+
+        lt_log_defer();
+        text = printed(lines[i]);
+        done = parse(lines[i], &a, &rest, &done) == LT_OK && done;
+        lt_log_init("test", LT_LOG_ERROR);
+        LT_CHECK_STR(text, "nothing was printed");
+        LT_CHECK(done);
+        free(text);
+    }
+    lt_opt_list_release(&rest);
 }
 
 LT_TEST(man_page)

@@ -98,7 +98,7 @@ LT_TEST(checkpoint_sweep_removes_what_dead_jobs_left)
 LT_TEST(checkpoint_lock_names_its_holder)
 {
     char dir[512], pid[32];
-    lt_ckpt_dir_lock *lock = NULL, *second = NULL;
+    lt_lock *lock = NULL, *second = NULL;
     int ready[2];
     pid_t child;
     char c;
@@ -121,9 +121,9 @@ LT_TEST(checkpoint_lock_names_its_holder)
     LT_CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
     LT_CHECK_OK(lt_ckpt_lock(&lock, dir)); /* a dead holder holds nothing */
     LT_CHECK_FAILS(lt_ckpt_lock(&second, dir), LT_EIO, "another job");
-    lt_ckpt_unlock(lock);
+    lt_lock_drop(lock);
     LT_CHECK_OK(lt_ckpt_lock(&second, dir));
-    lt_ckpt_unlock(second);
+    lt_lock_drop(second);
     close(ready[0]);
     close(ready[1]);
 }

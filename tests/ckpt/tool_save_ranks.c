@@ -124,7 +124,7 @@ end:
 
 static int run_rank(int rank, const char *dir, uint64_t step, uint64_t salt, int peer)
 {
-    lt_ckpt_dir_lock *lock = NULL;
+    lt_lock *lock = NULL;
     space s;
     lt_err err;
 
@@ -135,7 +135,7 @@ static int run_rank(int rank, const char *dir, uint64_t step, uint64_t salt, int
     LT_TRY(err = lt_ckpt_sweep(dir));
     LT_TRY(err = save_rank_0(dir, &s, step, peer));
 fail:
-    lt_ckpt_unlock(lock);
+    lt_lock_drop(lock);
     return lt_log_exit(err);
 }
 

@@ -36,6 +36,24 @@ need_mpi() {
     [ "$(grep -c 'expected gpt2, gpt2-medium' <<<"$output")" -eq 1 ]
 }
 
+@test "bench: --help and its like, and usage errors, are said once" {
+    need_mpi
+    for what in --help --version --man "comm --help" "gemm --version"; do
+        one=$(lt-bench $what)
+        run "$MPIRUN" $options -n 3 lt-bench $what
+        [ "$status" -eq 0 ]
+        [ "$output" = "$one" ]
+    done
+    for wrong in nonsense "gemm --nonsense" "comm --only=gather"; do
+        run "$MPIRUN" $options -n 3 lt-bench $wrong
+        [ "$status" -eq 2 ]
+        [ "$(grep -c 'lt-bench: .*error: ' <<<"$output")" -eq 1 ]
+        run env OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=3 lt-bench $wrong
+        [ "$status" -eq 2 ]
+        [ -z "$output" ]
+    done
+}
+
 @test "bench comm: every collective, none wrong; a table" {
     need_mpi
     for n in 1 2 3; do

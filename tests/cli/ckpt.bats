@@ -70,6 +70,17 @@ flip() { # FILE OFFSET
     lt-ckpt-merge -q --verify "$broken"
 }
 
+@test "ckpt: the next merge removes the folder that a killed one left" {
+    sh -c 'exit 0' & dead=$!
+    wait $dead
+    lt-ckpt-merge -q "$step" -o "$work/out.tmp.$dead"
+    mkdir "$work/out.tmp.$((dead + 1000000))" "$work/out.tmp.$((dead + 1000000))/mine"
+    run lt-ckpt-merge "$step" -o "$work/out/"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"removed $work/out.tmp.$dead, left by a process that did not finish"* ]]
+    [ "$(ls "$work" | tr '\n' ' ')" = "out out.tmp.$((dead + 1000000)) " ] # no model: not ours
+}
+
 @test "ckpt: --info for people and for programs" {
     run lt-ckpt-merge --info "$step"
     [ "$status" -eq 0 ]

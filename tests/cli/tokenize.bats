@@ -243,6 +243,25 @@ tokenize() { lt-tokenize "$@" 2>stderr; }
     grep -q "/dev/full: " stderr
 }
 
+@test "tokenize: what a killed one left goes with the next to the same file" {
+    mkfifo pipe
+    lt-tokenize -t gpt2 pipe -o out.tok 2>/dev/null 3>&- &
+    job=$!
+    exec 4>pipe
+    until [ -e out.tok.tmp.$job ]; do kill -0 $job; sleep 0.01; done
+    tokenize -t gpt2 hello.txt -o out.tok # the other one is alive
+    [ -e out.tok.tmp.$job ]
+    kill -9 $job
+    wait $job || true
+    exec 4>&-
+    tokenize -t gpt2 hello.txt -o other.tok
+    [ -e out.tok.tmp.$job ]
+    tokenize -t gpt2 hello.txt -o out.tok
+    grep -q "removed out.tok.tmp.$job, left by a process that did not finish" stderr
+    [ "$(ls out.tok*)" = out.tok ]
+    cmp out.tok other.tok
+}
+
 @test "tokenize: a terminal gets no binary" {
     script -qec true /dev/null >/dev/null 2>&1 || skip "no script(1), or no pseudo-terminals here"
     run script -qec "lt-tokenize -t gpt2 hello.txt" /dev/null

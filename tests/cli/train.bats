@@ -1,6 +1,5 @@
 #!/usr/bin/env bats
-# lt-train on a tiny model and real text: command line, configuration, logs, checkpoints, faults.
-# (Kills are tests/kill_resume.sh; see resume.bats.)
+# lt-train on a tiny model and real text: command line, configuration, logs, faults; kills: resume.bats.
 
 setup_file() {
     text="${LT_TEST_DATA:-$BATS_TEST_DIRNAME/../data}/text/train_sample.txt"
@@ -479,6 +478,7 @@ END
     run bash -c 'ulimit -f 40; trap "" XFSZ; lt-train t.yaml'
     [ "$status" -eq 1 ]
     [[ "$output" == *"ck/step-00000010.tmp."*".safetensors: write at offset "*": File too large"* ]]
+    [ "$(sed -n 's/.*error: .*-0*\([0-9]*\)\.tmp.*/\1/p' <<<"$output" | tr '\n' ' ')" = "10 15 20 " ] # once each
     [ "$(ls ck | tr '\n' ' ')" = "lock step-00000005 " ]
     [ "$(cat ck/step-00000005/* | sha256sum)" = "$before" ]
     run lt-train t.yaml

@@ -166,6 +166,25 @@ saved_step() {
     jq -e '.ranks == 3 and .gradients < .parameters and .moment1 < .parameters' <<<"$output"
 }
 
+@test "train ranks: --help and its like, and usage errors of generate, are said once" {
+    for what in --help --man --version --config-docs "generate --help" "generate --version"; do
+        one=$(lt-train $what)
+        run timeout 60 "${start[@]}" 3 lt-train $what
+        [ "$status" -eq 0 ]
+        [ "$output" = "$one" ]
+    done
+    run timeout 60 "${start[@]}" 3 lt-train generate --modell=x
+    [ "$status" -eq 2 ]
+    [ "$(grep -c 'error: ' <<<"$output")" -eq 1 ]
+    [[ "$output" == *"lt-train: error: unknown option --modell; did you mean --model?"* ]]
+    # the others keep quiet and have the same status
+    for rank in 1 2; do
+        run env OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_SIZE=3 lt-train generate --modell=x
+        [ "$status" -eq 2 ]
+        [ -z "$output" ]
+    done
+}
+
 @test "train ranks: ranks of srun alone are refused with the command that works, once" {
     export SLURM_JOB_ID=$((RANDOM + 1)) SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NODELIST=localhost
     run timeout 60 bash -c 'SLURM_PROCID=0 lt-train run.yaml "$0" & SLURM_PROCID=1 lt-train run.yaml "$0"; s=$?; wait $! || exit $?; exit $s' "$mark"
@@ -185,7 +204,7 @@ saved_step() {
 
 # ---- checkpoints
 
-@test "train ranks: a second job on the directory is refused, and the holder named" {
+@test "train ranks: a second job on the directories is refused, and the holder named" {
     start_long 2
     until_true 20 logged 1
     for n in 1 2; do
@@ -195,6 +214,11 @@ saved_step() {
         [[ "$errors" == *"another job writes checkpoints here: host "*", pid $(ours 0 | tail -n 1), since "* ]]
     done
     [ ! -e other ]
+    train 1 --checkpoint.dir=other # to mix its lines with ours
+    [ "$status" -eq 1 ]
+    [ "$(n_errors)" -eq 1 ]
+    [[ "$errors" == *"logs: another job writes metrics.jsonl here: host "*", pid $(ours 0 | tail -n 1), since "* ]]
+    [ "$(ls other)" = lock ]
 }
 
 @test "train ranks: no room for one rank's part of a checkpoint: training goes on, the old one stays" {

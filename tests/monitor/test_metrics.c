@@ -214,6 +214,21 @@ LT_TEST(metrics_log_of_a_new_run_keeps_the_old_one)
     LT_CHECK_STR(steps_of(lt_test_tmp("fresh/metrics.jsonl.old")), "1 2 3");
 }
 
+LT_TEST(metrics_lock_has_one_holder)
+{
+    const char *dir = lt_test_tmp("held");
+    lt_lock *lock = NULL, *second = NULL;
+
+    LT_CHECK_OK(lt_metrics_lock(&lock, dir));
+    LT_CHECK_FAILS(lt_metrics_lock(&second, dir), LT_EIO,
+                   "held: another job writes metrics.jsonl here: host ");
+    LT_CHECK_OK(lt_lock_take(&second, dir, "lock", "writes checkpoints")); /* may be here too */
+    lt_lock_drop(second);
+    lt_lock_drop(lock);
+    LT_CHECK_OK(lt_metrics_lock(&second, dir));
+    lt_lock_drop(second);
+}
+
 LT_TEST(metrics_load_skips_the_line_being_written_and_names_a_bad_one)
 {
     const char *path = lt_test_tmp("load.jsonl");

@@ -15,6 +15,7 @@ enum { N_LAZY_ORDERS = 24 };
 
 typedef struct lazy_event {
     uint64_t recorded, reached; /* times it was enqueued; times it was run */
+    lt_stream on;               /* where it was enqueued last */
 } lazy_event;
 
 typedef struct lazy_task {
@@ -34,6 +35,7 @@ typedef struct lazy_device {
     lt_dev base;
     lt_dev *real;
     uint64_t seed, draws;
+    uint64_t n_copies_awaited; /* by the compute stream, of those that come in */
     lazy_queue queues[LT_N_STREAMS];
 } lazy_device;
 
@@ -137,6 +139,7 @@ static inline void lazy_event_record(lt_dev *dev, lt_event *event, lt_stream str
 
     t->event = (lazy_event *)event;
     t->number = ++t->event->recorded;
+    t->event->on = stream;
 }
 
 static inline void lazy_stream_wait(lt_dev *dev, lt_stream stream, lt_event *event)
@@ -146,6 +149,8 @@ static inline void lazy_stream_wait(lt_dev *dev, lt_stream stream, lt_event *eve
     t->event = (lazy_event *)event;
     t->number = t->event->recorded;
     t->wait = true;
+    lazy_of(dev)->n_copies_awaited +=
+        stream == LT_STREAM_COMPUTE && t->number > 0 && t->event->on == LT_STREAM_COPY_IN;
 }
 
 static inline lt_err lazy_event_sync(lt_dev *dev, lt_event *event)

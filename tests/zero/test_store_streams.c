@@ -1,5 +1,6 @@
 /* test_store_streams.c - nothing in the store relies on an order of streams that it did not ask for:
- * training on a device that runs them as early or as late as events allow. */
+ * training on a device that runs them as early or as late as events allow.  And it asks for no more
+ * than it needs: a pass computes on while parameters come in from a tier. */
 #include "fake_training.h"
 #include "lazy_device.h"
 
@@ -32,8 +33,11 @@ static void train(thread_rank *me, void *arg)
     lazy_attach(&lazy, me, c->seed + (c->seed < N_LAZY_ORDERS ? 0 : (uint64_t)me->rank));
     f = fake_store_open(me, &c->run);
     for (int step = 0; step < N_STEPS && f.open; step++) {
+        uint64_t before = lazy.n_copies_awaited;
+
         for (int micro = 0; micro < f.model->n_micro; micro++)
             fake_micro_step(&f, micro);
+        RANK_CHECK(me, lazy.n_copies_awaited == before);
         lt_zero_grads_finish(f.z);
         mislead(&f);
         fake_update(&f, false);

@@ -178,7 +178,7 @@ static void step_slot(walk *w, int slot)
         h->waited = false;
         lt_tier_fetch(w->tier, h->record, slot);
     } else if (!h->waited && draw(w, 8)) {
-        h->data = lt_tier_wait(w->tier, slot);
+        h->data = lt_tier_wait(w->tier, slot, LT_STREAM_COMPUTE);
         h->waited = true;
         compute(h, 0);
     } else if (h->waited && draw(w, 2)) {
@@ -357,7 +357,7 @@ static void update(fixture *f, int record, int slot)
     work k = { NULL, NULL, sizes[record], record + 1 };
 
     lt_tier_fetch(f->tier, record, slot);
-    k.data = lt_tier_wait(f->tier, slot);
+    k.data = lt_tier_wait(f->tier, slot, LT_STREAM_COMPUTE);
     async_compute(touch, &k, sizeof k);
     lt_tier_store(f->tier, slot);
 }

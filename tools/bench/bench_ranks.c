@@ -5,16 +5,6 @@
 
 #include <stdlib.h>
 
-lt_err bench_ranks_open(lt_group **out)
-{
-    lt_err err;
-
-    LT_TRY(err = lt_group_open(out));
-    lt_ranks_talk(*out, "lt-bench");
-fail:
-    return err;
-}
-
 /* mpirun ends everybody when one rank ends with a failure: rank 0 has spoken before any does. */
 void bench_ranks_leave(lt_group *g, lt_err err)
 {

@@ -5,8 +5,6 @@
 
 #include "comm/group.h"
 
-/* Joins the job of the environment; ranks but the first keep quiet. */
-LT_MUST_USE lt_err bench_ranks_open(lt_group **out);
 /* With the run's outcome, before anything is closed: an agreed failure is said once, by rank 0; a
  * rank that fails alone waits for nobody.  NULL is fine. */
 void bench_ranks_leave(lt_group *g, lt_err err);

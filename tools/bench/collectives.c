@@ -7,6 +7,7 @@
 #include "bench.h"
 #include "bench_ranks.h"
 #include "comm/comm.h"
+#include "train/rank_life.h"
 #include "train/ranks.h"
 
 #include <stdlib.h>
@@ -303,7 +304,7 @@ static lt_err run(collectives *c)
 {
     lt_err err;
 
-    LT_TRY(err = bench_ranks_open(&c->group));
+    LT_TRY(err = lt_rank_join(&c->group, "lt-bench"));
     LT_TRY(err = lt_ranks_agree(c->group, open_device(c)));
     LT_TRY(err = lt_comm_open(&c->comm, c->dev, c->group, false));
     report_head(c);

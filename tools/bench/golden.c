@@ -9,6 +9,7 @@
 #include "bench_ranks.h"
 #include "bench_zero.h"
 #include "ckpt/safetensors.h"
+#include "train/rank_life.h"
 #include "train/ranks.h"
 #include "train/weights.h"
 
@@ -476,7 +477,7 @@ lt_err bench_golden(int argc, char **argv)
     if (done)
         goto fail;
     LT_TRY(err = check_args(&args, &folders));
-    LT_TRY(err = bench_ranks_open(&args.group));
+    LT_TRY(err = lt_rank_join(&args.group, "lt-bench"));
     for (size_t i = 0; i < folders.n; i++)
         LT_TRY(err = run_folder(&args, folders.items[i], &over));
     if (over)

@@ -1,6 +1,7 @@
 /* lt-bench - measures correctness and speed; one subcommand a file. */
 #include "base/log.h"
 #include "bench.h"
+#include "train/rank_life.h"
 
 #include <string.h>
 
@@ -65,6 +66,6 @@ fail:
 
 int main(int argc, char **argv)
 {
-    lt_log_init("lt-bench", LT_LOG_INFO);
+    lt_rank_log_init("lt-bench");
     return lt_log_exit(run(argc, argv));
 }

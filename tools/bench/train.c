@@ -10,6 +10,7 @@
 #include "bench_zero.h"
 #include "device/profile.h"
 #include "train/engine.h"
+#include "train/rank_life.h"
 #include "train/ranks.h"
 #include "train_floor.h"
 
@@ -404,7 +405,7 @@ lt_err bench_train(int argc, char **argv)
     if (done)
         goto fail;
     LT_TRY(err = check_args(&args, &rest));
-    LT_TRY(err = bench_ranks_open(&b.group));
+    LT_TRY(err = lt_rank_join(&b.group, "lt-bench"));
     LT_TRY(err = open_run(&b));
     make_tokens(&b);
     LT_TRY(err = measure(&b));

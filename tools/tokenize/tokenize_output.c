@@ -1,6 +1,7 @@
 /* tokenize_output.c - stdout, or a file that appears when whole. */
 #include "tokenize_output.h"
 #include "base/file.h"
+#include "base/temporary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +22,10 @@ lt_err tokenize_output_open(tokenize_output *o, const char *path, bool is_binary
     }
     o->name = o->path = path;
     LT_TRY(err = lt_path_to_replace(&o->target, path));
-    if (o->target)
-        o->temporary = lt_asprintf("%s.tmp.%ld", o->target, (long)getpid());
+    if (o->target) {
+        lt_temporary_sweep(o->target, NULL);
+        o->temporary = lt_temporary_name(o->target);
+    }
     o->fd =
         open(o->temporary ? o->temporary : path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (o->fd < 0) {
@@ -31,6 +34,8 @@ lt_err tokenize_output_open(tokenize_output *o, const char *path, bool is_binary
         o->temporary = NULL; /* nothing of ours to remove */
         goto fail;
     }
+    if (o->temporary)
+        lt_temporary_hold(o->fd);
     return LT_OK;
 fail:
     o->fd = -1;

@@ -1,6 +1,7 @@
 /* tools/tokenize/tokenize_output.h - where data goes: stdout, or a file that appears when whole.
  *
- * A file is written as NAME.tmp.PID, synced and renamed.  What exists and is no regular file (a pipe,
+ * A file is written as NAME.tmp.PID, synced and renamed; what killed ones left of it is removed
+ * before (base/temporary.h).  What exists and is no regular file (a pipe,
  * /dev/null) is written in place; a symbolic link stays, what it leads to is replaced. */
 #ifndef LT_TOKENIZE_OUTPUT_H
 #define LT_TOKENIZE_OUTPUT_H

@@ -49,7 +49,7 @@ int main(int argc, char **argv)
     lt_watch *watch = NULL;
     int status = 0;
 
-    lt_log_init("lt-train", LT_LOG_INFO);
+    lt_rank_log_init("lt-train");
     if (argc > 1 && strcmp(argv[1], "generate") == 0)
         return lt_log_exit(generate_main(argc - 1, argv + 1));
     if (!lt_rank_begin(&watch, &status))
