@@ -22,6 +22,7 @@ typedef enum lt_launcher {
 } lt_launcher;
 
 typedef struct lt_group lt_group;
+struct lt_watch; /* comm/watch.h */
 
 typedef struct lt_group_ops {
     /* mine (bytes) of each rank -> all (world * bytes) in rank order, on every rank */
@@ -42,7 +43,8 @@ struct lt_group {
     int local_rank, local_world; /* among the ranks of this host, in rank order */
     int n_hosts;
     char host[LT_HOST_NAME_BYTES];
-    atomic_bool failed; /* set by lt_group_abandon, and by a failed operation of the group */
+    struct lt_watch *watch; /* hears of each collective; borrowed, NULL: nobody listens */
+    atomic_bool failed;     /* set by lt_group_abandon, and by a failed operation of the group */
 };
 
 /* Joins the job that the environment describes; a group of one when it describes none.  With a

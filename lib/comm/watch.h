@@ -52,7 +52,9 @@ LT_MUST_USE lt_err lt_watch_join(lt_watch *w, const lt_watch_rank *me, const cha
 /* `step` steps are done and `phase` begins; a call counts as a sign of life even when nothing has
  * changed, so a long phase may repeat it. */
 void lt_watch_phase(lt_watch *w, uint64_t step, lt_phase phase);
-void lt_watch_collective(lt_watch *w); /* one more collective has begun */
+/* One more collective begins: of ranks in the same phase, the one that has begun fewest is what the
+ * others wait for.  On a GPU it is enqueued rather than begun.  NULL is fine. */
+void lt_watch_collective(lt_watch *w);
 
 /* The end in good order, after the last collective: whatever follows ends this rank alone. */
 void lt_watch_leave(lt_watch *w);

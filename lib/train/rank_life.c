@@ -95,6 +95,7 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
     LT_TRY(err = lt_rank_join(&group, "lt-train"));
     LT_TRY(err = lt_ranks_agree(group, so_far == LT_OK ? LT_OK : lt_err_give(&why)));
     LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));
+    group->watch = watch;
     err = lt_train(config, group, watch);
 fail:
     together = !group || lt_ranks_last_word(group, err);

@@ -121,20 +121,25 @@ fail:
     return err;
 }
 
-lt_err lt_report_plan(lt_config *config, const lt_plan_request *rq, FILE *out)
+lt_err lt_report_plan(lt_config *config, const lt_plan_request *request, FILE *out)
 {
+    lt_plan_request own = *request, *rq = &own;
     plan_row rows[PLAN_ROWS];
     lt_setup s = { 0 };
     lt_engine_bytes b;
     uint64_t total, snapshot = 0;
+    int rank = 0, world = 1;
     lt_err err;
 
+    (void)lt_group_peek(&rank, &world);
+    if (!own.ranks)
+        own.ranks = world;
     LT_TRY(err = lt_config_resolve_batch(config, rq->ranks));
     LT_TRY(err = lt_setup_open(&s, config, NULL, false));
     s.engine.device = rq->device;
     s.engine.world = (int)rq->ranks;
-    s.engine.dev.n_threads =
-        lt_ranks_threads((int)rq->ranks, config->threads); /* all of them here */
+    /* all of them here */
+    s.engine.dev.n_threads = lt_ranks_threads((int)rq->ranks, config->threads);
     LT_TRY(err = lt_engine_plan(&b, &s.engine));
     if (config->checkpoint.async)
         LT_TRY(err = snapshot_bytes(&snapshot, &s.engine));

@@ -126,7 +126,7 @@ errors_of() {
     sh "$hosts" cut
     end_job
     [ $seconds -lt 30 ]
-    place='step [0-9]*, phase [a-z]*'
+    place='step [0-9]*, phase [a-z]*, collective [0-9]*'
     heard="not heard of for [0-9]* s; last heard at $place"
     [ "$(errors_of 01 | wc -l)" -eq 1 ]
     errors_of 01 | grep "lost contact with rank [23] ($LT_HOSTS-b, pid [0-9]*): $heard; rank 0 ($LT_HOSTS-a, pid [0-9]*) is at $place\$"

@@ -30,7 +30,7 @@ static lt_err report(const train_args *a, lt_config *config)
 
 static lt_err run(int argc, char **argv, lt_watch *watch)
 {
-    train_args a = { .ranks = 1 };
+    train_args a = { 0 };
     lt_config *config = NULL;
     lt_err err = train_args_read(&a, &config, argc, argv);
 

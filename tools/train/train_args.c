@@ -11,7 +11,7 @@ static const lt_option options[] = {
     { NULL, 0, LT_OPT_HEADING, 0, NULL, "Instead of training" },
     { "plan", 0, LT_OPT_FLAG, offsetof(train_args, plan), NULL,
       "bytes of one rank by class; opens no device" },
-    { "ranks", 0, LT_OPT_INT, offsetof(train_args, ranks), "N", "ranks to plan for (default 1)", 1,
+    { "ranks", 0, LT_OPT_INT, offsetof(train_args, ranks), "N", "ranks to plan for (default: as many as were started)", 1,
       1 << 20 },
     { "gpu-memory", 0, LT_OPT_SIZE, offsetof(train_args, gpu_memory), "BYTES",
       "with --plan: fail when it does not fit, e.g. 141GB" },

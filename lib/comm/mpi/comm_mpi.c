@@ -10,6 +10,7 @@
 #include "comm/call_mark.h"
 #include "comm/comm_parts.h"
 #include "comm/mpi/mpi_parts.h"
+#include "comm/watch.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -191,6 +192,7 @@ static lt_err run_collective(mpi_comm *m, const mpi_call *q)
 {
     lt_err err = LT_OK;
 
+    lt_watch_collective(m->base.group->watch);
     if (q->kind == LT_CALL_REDUCE_SCATTER)
         err = reduce_scatter(m, q);
     else if (q->kind == LT_CALL_ALL_GATHER)

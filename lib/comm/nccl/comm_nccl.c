@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "comm/call_mark.h"
 #include "comm/comm_parts.h"
+#include "comm/watch.h"
 
 #include <ctype.h>
 #include <limits.h>
@@ -140,6 +141,7 @@ static bool begin_call(nccl_comm *c, lt_call_kind kind, lt_tensor in, int root)
 {
     if (c->fault.code != LT_OK)
         return false;
+    lt_watch_collective(c->base.group->watch);
     c->call = (lt_call_mark){ .number = c->call.number + 1,
                               .n = in.cols,
                               .kind = (int32_t)kind,
