@@ -7,8 +7,8 @@
 
 typedef struct lt_plan_request {
     const char *device; /* "cpu" or "cuda" */
-    int64_t ranks;   /* 0: as many as the launcher started */
-    uint64_t memory; /* bytes of one device; 0: not compared */
+    int64_t ranks;      /* 0: as many as the launcher started */
+    uint64_t memory;    /* bytes of one device; 0: not compared */
     bool json;
 } lt_plan_request;
 
