@@ -14,6 +14,7 @@ LENGTH    ?= 200
 CORPUS    := $(OUT)/corpus.jsonl
 TOKENIZER := $(OUT)/tokenizer.json
 SPLIT     := train=0.95,val=0.05
+SPLIT_BY  := document
 RANKS     ?= 1
 SETTINGS  := --model.vocab_size=$(VOCAB)
 

@@ -11,6 +11,8 @@ CONFIG    ?= $(HERE)gpt2.yaml
 MODEL     ?= gpt2
 TOKENIZER ?= gpt2
 SPLIT     ?= train=0.99,val=0.01
+# tokens:4096 for a corpus of a few huge documents; a .txt file is one.
+SPLIT_BY  ?= document
 STEPS     ?= 20000
 WARMUP    ?= $(shell echo $$(($(STEPS) / 30)))
 RANKS     ?= 1

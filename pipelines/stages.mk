@@ -1,11 +1,11 @@
 # stages.mk - the stages that every recipe has: text -> tokens -> shards -> checkpoints -> model.
 #
-# A recipe sets CORPUS, TOKENIZER, SPLIT, OUT, CONFIG and SETTINGS (what goes to lt-train on top of
-# CONFIG) and includes this.  Each stage leaves a file in OUT; make goes on from the first that is
-# missing, and lt-train by itself from its newest checkpoint.  A stage that is done again replaces
-# its folder in OUT (--force), whole or not at all.  Binaries of this tree are built when
-# they are missing, GPU parts only where a GPU is.  A BIN of the caller's (BIN=folder/, or empty for
-# the PATH) is used as it is and nothing is built.
+# A recipe sets CORPUS, TOKENIZER, SPLIT, SPLIT_BY, OUT, CONFIG and SETTINGS (what goes to lt-train on
+# top of CONFIG) and includes this.  Each stage leaves a file in OUT; make goes on from the first that
+# is missing, and lt-train by itself from its newest checkpoint.  A stage that is done again replaces
+# its folder in OUT (--force), whole or not at all.  Binaries of this tree are built when they are
+# missing, GPU parts only where a GPU is.  A BIN of the caller's (BIN=folder/, or empty for the PATH)
+# is used as it is and nothing is built.
 ROOT := $(if $(filter %pipelines/,$(HERE)),$(HERE:%pipelines/=%),$(HERE)../)
 OWN  := $(and $(filter undefined,$(origin BIN)),$(wildcard $(ROOT)Makefile))
 BIN  ?= $(if $(OWN),$(ROOT)build/release/bin/)
@@ -45,7 +45,7 @@ $(OUT)/corpus.tok: $(CORPUS) $(filter %.json,$(TOKENIZER)) | $(BINARIES)
 	$(TOKENIZE) --tokenizer $(TOKENIZER) $(CORPUS) -o $@
 
 $(OUT)/data/train.manifest: $(OUT)/corpus.tok | $(BINARIES)
-	$(SHARD) --force --out $(@D) --split $(SPLIT) $<
+	$(SHARD) --force --out $(@D) --split $(SPLIT) --split-by $(SPLIT_BY) $<
 
 # Rewritten only when the settings change: more STEPS, and the training goes on.
 $(OUT)/settings: FORCE

@@ -11,6 +11,8 @@ OUT       ?= finetune-run
 CONFIG    ?= $(HERE)tinyfinetune.yaml
 TOKENIZER ?= $(MODEL_DIR)/tokenizer.json
 SPLIT     ?= train=0.95,val=0.05
+# In blocks: a .txt file is one document, which would go to one side as a whole.
+SPLIT_BY  ?= tokens:256
 STEPS     ?= 200
 WARMUP    ?= $(shell echo $$(($(STEPS) / 20)))
 RANKS     ?= 1

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs unit tests and bats files, prints what failed, ends with "N passed, N failed, N skipped".
+# Runs unit tests and bats files, prints what failed and what was skipped and why, ends with
+# "N passed, N failed, N skipped".
 #   run_tests.sh TEST...          binaries, then the programs $B/tests/*/ranks_* under mpirun with 1
 #                                 to 4 ranks, then every tests/cli/*.bats with $B/bin on the PATH
 #   run_tests.sh --units FOLDER   only the test binaries below FOLDER/tests
@@ -11,6 +12,8 @@ B=${B:-build/release}
 MPIRUN=${MPIRUN-mpirun}
 PATH="$PWD/$B/bin:$PATH"
 export PATH B MPIRUN
+# Open MPI's hwloc would look for X displays at localhost, which a bare machine asks of the network.
+export HWLOC_COMPONENTS="${HWLOC_COMPONENTS:--gl}"
 log=$(mktemp) && out=$(mktemp) || exit 1
 trap 'rm -f "$log" "$out"' EXIT
 
@@ -76,5 +79,6 @@ fi
 failed=$(grep -c '^not ok' "$log")
 skipped=$(grep -ci '^ok .*# skip' "$log")
 passed=$(($(grep -c '^ok ' "$log") - skipped))
+sed -nE 's/^ok [0-9]+ (- )?(.*) # skip */skipped: \2: /Ip' "$log" | sort | uniq -c
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -52,7 +52,7 @@ has() {
 }
 
 @test "format" {
-    command -v clang-format >/dev/null || skip "no clang-format"
+    command -v clang-format-14 >/dev/null || command -v clang-format >/dev/null || skip "no clang-format"
     printf 'int lt_y( void );\n' >"$tree/lib/text/ugly.h"
     lint
     [ "$status" -eq 1 ]

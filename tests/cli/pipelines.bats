@@ -156,6 +156,16 @@ every_step_once() {
     [[ "$output" == *"MODEL_DIR is not set"* ]]
 }
 
+@test "a text file is one document: tinyfinetune.mk splits it, gpt2.mk when it is told to" {
+    stand_ins
+    tr -d '\n' <corpus.jsonl >letters.txt
+    mkdir hf && touch hf/tokenizer.json
+    recipe tinyfinetune MODEL_DIR=hf CORPUS=letters.txt shards
+    grep -q -e '--split train=0.95,val=0.05 --split-by tokens:256 run/corpus.tok' calls.log
+    recipe gpt2 OUT=run2 CORPUS=letters.txt SPLIT_BY=tokens:64 shards
+    grep -q -e '--split train=0.99,val=0.01 --split-by tokens:64 run2/corpus.tok' calls.log
+}
+
 @test "setup.sh: usage, an empty environment, a system without apt" {
     run sh "$recipes/setup.sh"
     [ "$status" -eq 2 ]

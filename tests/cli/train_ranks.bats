@@ -188,7 +188,7 @@ saved_step() {
 }
 
 @test "train ranks: ranks of srun alone are refused with the command that works, once" {
-    export SLURM_JOB_ID=$((RANDOM + 1)) SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NODELIST=localhost
+    export SLURM_JOB_ID=$((RANDOM + 1)) SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NODELIST=127.0.0.1
     run timeout 60 bash -c 'SLURM_PROCID=0 lt-train run.yaml "$0" & SLURM_PROCID=1 lt-train run.yaml "$0"; s=$?; wait $! || exit $?; exit $s' "$mark"
     echo "$output"
     [ "$status" -eq 2 ]

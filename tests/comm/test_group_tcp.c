@@ -42,7 +42,7 @@ static void set_job(int job, int rank, int world, int port)
     setenv("SLURM_STEP_ID", "0", 1);
     setenv("SLURM_PROCID", text[1], 1);
     setenv("SLURM_NTASKS", text[2], 1);
-    setenv("SLURM_JOB_NODELIST", "localhost", 1);
+    setenv("SLURM_JOB_NODELIST", "127.0.0.1", 1);
     setenv("LT_PORT", text[3], 1);
 }
 
@@ -195,7 +195,7 @@ static int see_first_die(int rank, int world, int port)
         return 20;
     if (rank == 0)
         _exit(0);
-    named = lt_group_barrier(g) == LT_EFAULT && strstr(lt_err_text(), "rank 0 (localhost) is gone");
+    named = lt_group_barrier(g) == LT_EFAULT && strstr(lt_err_text(), "rank 0 (127.0.0.1) is gone");
     lt_group_close(g);
     return named ? 0 : 1;
 }
@@ -215,7 +215,7 @@ LT_TEST(tcp_no_rank_zero)
     int port = free_port();
     lt_group *g;
 
-    snprintf(expected, sizeof expected, "no rank 0 at localhost:%d within 0.3 s: Connection", port);
+    snprintf(expected, sizeof expected, "no rank 0 at 127.0.0.1:%d within 0.3 s: Connection", port);
     LT_CHECK_FAILS(join(&g, 1, 2, port, 0.3), LT_EFAULT, expected);
 }
 
