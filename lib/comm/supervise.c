@@ -6,13 +6,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "comm/process.h"
 #include "comm/watch_hub.h"
 #include "comm/watch_judge.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -62,30 +62,6 @@ static void fill_set(sigset_t *set)
 
 /* ---- the rank's process */
 
-/* /proc/PID/stat: "PID (NAME) STATE ..."; empty when there is no such process. */
-static void read_stat(pid_t pid, char *text, size_t bytes)
-{
-    char path[64];
-    FILE *f;
-    size_t n;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    f = fopen(path, "re");
-    n = f ? fread(text, 1, bytes - 1, f) : 0;
-    text[n] = '\0';
-    if (f)
-        fclose(f);
-}
-
-static char process_state(pid_t pid)
-{
-    char text[512], *p;
-
-    read_stat(pid, text, sizeof text);
-    p = strrchr(text, ')'); /* the name may hold anything */
-    return p && p[1] == ' ' && p[2] ? p[2] : '?';
-}
-
 static int compare_u64(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -102,7 +78,7 @@ static lt_watch_place read_place(const supervisor *s)
                              .collectives = atomic_load(&p->collectives),
                              .n_steps = atomic_load(&p->n_steps),
                              .phase = atomic_load(&p->phase),
-                             .state = s->alive ? process_state(s->child) : 'X' };
+                             .state = s->alive ? lt_process_state(s->child) : 'X' };
     size_t n = place.n_steps < LT_WATCH_STEP_TIMES ? (size_t)place.n_steps : LT_WATCH_STEP_TIMES;
 
     for (size_t i = 0; i < n; i++)
@@ -275,42 +251,16 @@ static void hear_signals(supervisor *s)
     }
 }
 
-/* What else the launcher has started: the ssh that holds a daemon's end does not notice either.  Our
- * own supervisors are past heeding SIGTERM. */
-static void end_agents(pid_t launcher)
-{
-    char path[64];
-    FILE *f;
-    int pid;
-
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)launcher, (int)launcher);
-    f = fopen(path, "re");
-    while (f && fscanf(f, "%d", &pid) == 1)
-        kill(pid, SIGTERM);
-    if (f)
-        fclose(f);
-}
-
 /* Open MPI 4 does not notice a host that has fallen silent: mpirun would wait for its daemon there,
  * and the daemon for mpirun.  SIGTERM makes it wait too, or crash. */
 static void end_launcher(const supervisor *s)
 {
-    static const char *const names[] = { "(mpirun", "(mpiexec", "(orterun", "(orted" };
-    char text[512], *name;
-
     if (s->me.local_rank != 0)
         return;
     if (s->cut_off)
         poll(NULL, 0, HAND_ON_MS);
-    if (getppid() != s->launcher)
-        return;
-    read_stat(s->launcher, text, sizeof text);
-    name = strchr(text, '(');
-    for (size_t i = 0; name && i < LT_COUNT(names); i++)
-        if (strncmp(name, names[i], strlen(names[i])) == 0) {
-            end_agents(s->launcher);
-            kill(s->launcher, SIGKILL);
-        }
+    if (getppid() == s->launcher)
+        lt_process_end_mpirun(s->launcher);
 }
 
 /* ---- the loop */
