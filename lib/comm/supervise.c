@@ -26,6 +26,7 @@ enum { TICK_MS = 250, KILL_TRIES = 500 };
 
 #define MAX_TICK_S 2.0
 #define ANSWER_S   3.0 /* for the hub to take the word of a death */
+#define SPEAK_S    2.0 /* for rank 0's supervisor, of several with one thing to say */
 #define HAND_ON_MS 500 /* for the launcher's daemon to take down what this host said last */
 
 typedef struct supervisor {
@@ -43,6 +44,8 @@ typedef struct supervisor {
     lt_watch_rank me;
     lt_watch_member first; /* rank 0, as its supervisor, the hub, tells of it */
     uint64_t key;
+    double alone_for; /* seconds that the rank may be, before it joined and after it left; 0: any */
+    double alone_since; /* when that began */
     bool cut_off; /* silence ended the job: our launcher may wait for ever for its other half */
     lt_watch_hub *hub; /* rank 0 */
     double clock, now; /* clock: the real one at the last tick; now: ours */
@@ -129,7 +132,9 @@ static void say(supervisor *s, lt_watch_kind kind)
 
 static lt_watch_member know_myself(const supervisor *s)
 {
-    lt_watch_member m = { .pid = s->child, .status = s->status, .place = read_place(s) };
+    lt_watch_member m = {
+        .pid = s->child, .left = s->left, .status = s->status, .place = read_place(s)
+    };
 
     memcpy(m.host, s->me.host, sizeof m.host);
     return m;
@@ -153,6 +158,27 @@ static void tell_lost_hub(const supervisor *s)
     lt_watch_tell_lost(&why, 0, &s->first, s->rank, &own, s->now);
     lt_log_error("%s", lt_buf_cstr(&why));
     lt_buf_release(&why);
+}
+
+/* Nobody else minds the rank before it joins and after it leaves, and it may wait for ever for those
+ * that cannot be reached; so may mpirun.  Where none has joined, rank 0's supervisor tells, first. */
+static void mind_alone(supervisor *s)
+{
+    double seconds = s->now - s->alone_since;
+    lt_watch_member own;
+    lt_buf why = { 0 };
+
+    if (!s->alive || s->alone_for <= 0 || (s->joined && !s->left) ||
+        seconds <= s->alone_for + (s->rank > 0 ? SPEAK_S : 0))
+        return;
+    if (s->rank == 0 || s->left) {
+        own = know_myself(s);
+        lt_watch_tell_alone(&why, s->rank, &own, seconds);
+        lt_log_error("%s", lt_buf_cstr(&why));
+        lt_buf_release(&why);
+    }
+    s->cut_off = true;
+    end_rank(s, 1);
 }
 
 /* Once a host, not once a rank: rank 1 speaks for the host of rank 0. */
@@ -212,7 +238,10 @@ static void hear_rank(supervisor *s)
     int fd;
 
     while (lt_control_receive(s->channel, &c, &fd)) {
-        if (c.kind == LT_CONTROL_HUB && fd >= 0 && !s->hub) {
+        if (c.kind == LT_CONTROL_MEET) {
+            s->alone_for = LT_WATCH_SLOW_FACTOR * c.hang_timeout;
+            s->alone_since = s->now;
+        } else if (c.kind == LT_CONTROL_HUB && fd >= 0 && !s->hub) {
             if (lt_watch_hub_open(&s->hub, fd, c.key, c.me.world, s->child, s->now) != LT_OK)
                 lt_log_error("%s", lt_err_text());
         } else if (c.kind == LT_CONTROL_JOIN && fd >= 0 && !s->joined) {
@@ -221,6 +250,7 @@ static void hear_rank(supervisor *s)
             say(s, LT_WATCH_LEFT);
             lt_watch_line_close(&s->line);
             s->left = true;
+            s->alone_since = s->now;
         } else if (fd >= 0) {
             close(fd);
         }
@@ -324,6 +354,7 @@ static int watch_rank(supervisor *s)
         if (s->hub)
             lt_watch_hub_work(s->hub, s->now);
         hear_hub(s);
+        mind_alone(s);
         if (getppid() != s->launcher && !s->over) {
             if (s->rank == 0)
                 lt_log_error("the launcher (pid %d) is gone; its ranks end", (int)s->launcher);
