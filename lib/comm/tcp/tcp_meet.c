@@ -226,7 +226,7 @@ static int try_first(const lt_launch *launch, const hello *h, double deadline, a
     freeaddrinfo(list);
     if (fd < 0)
         return -1;
-    set_patience(fd, SO_RCVTIMEO, milliseconds_left(deadline) / 1e3);
+    set_patience(fd, SO_RCVTIMEO, (milliseconds_left(deadline) + 1) / 1e3);
     if (send(fd, h, sizeof *h, MSG_NOSIGNAL) == (ssize_t)sizeof *h &&
         read_exactly(fd, a, sizeof *a) && memcmp(a->magic, magic, sizeof magic) == 0)
         return fd;
