@@ -76,9 +76,6 @@ LT_MUST_USE lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_
                                 float *dst);
 LT_MUST_USE lt_err lt_zero_write(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                  const float *src);
-/* The run where it is, when that is host memory and in one piece; else NULL.  Valid until the next
- * update. */
-const float *lt_zero_host_view(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece);
 /* After writing pieces on all ranks: compute weights = cast of masters, everywhere, and what stage 0
  * keeps of the others' slices. */
 LT_MUST_USE lt_err lt_zero_refresh(lt_zero_store *z);

@@ -311,9 +311,3 @@ lt_err lt_tier_write(lt_tier *t, int record, size_t offset, size_t bytes, const 
         lt_tier_note(t);
     return lt_tier_check(t);
 }
-
-void *lt_tier_host_view(lt_tier *t, int record)
-{
-    LT_BUG_ON(record < 0 || record >= t->n_records);
-    return t->ops->view ? t->ops->view(t, record) : NULL;
-}

@@ -68,7 +68,5 @@ LT_MUST_USE lt_err lt_tier_flush(lt_tier *t);
 LT_MUST_USE lt_err lt_tier_read(lt_tier *t, int record, size_t offset, size_t bytes, void *dst);
 LT_MUST_USE lt_err lt_tier_write(lt_tier *t, int record, size_t offset, size_t bytes,
                                  const void *src);
-/* HOST: the record's memory, readable after a flush; FILE: NULL. */
-void *lt_tier_host_view(lt_tier *t, int record);
 
 #endif

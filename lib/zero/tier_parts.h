@@ -42,7 +42,6 @@ typedef struct lt_tier_ops {
     void (*flush)(lt_tier *t);  /* after settle: what write kept back; NULL: nothing */
     lt_err (*read)(lt_tier *t, int record, size_t offset, size_t bytes, void *dst);
     lt_err (*write)(lt_tier *t, int record, size_t offset, size_t bytes, const void *src);
-    void *(*view)(lt_tier *t, int record); /* NULL: there is none */
 } lt_tier_ops;
 
 struct lt_tier {
