@@ -72,9 +72,7 @@ static int64_t rows_of_logits(const lt_model_shape *s)
     return all > last ? all : last;
 }
 
-/* Logits that exist at once in the LM head: enough rows to keep the device's GEMM busy, and small
- * beside the activations. */
-static int64_t chunk_rows(const lt_model_shape *s, const lt_backend *backend)
+int64_t lt_engine_chunk_rows(const lt_model_shape *s, const lt_backend *backend)
 {
     int64_t most = backend == &lt_backend_cpu ? 512 : 8192, rows = s->n_batch * s->seq;
 
@@ -99,7 +97,7 @@ static lt_err make_plans(const lt_engine_options *o, const lt_backend *backend,
     set.grad = o->shape.grad;
     set.training = o->training;
 
-    shape.chunk_rows = chunk_rows(&o->shape, backend);
+    shape.chunk_rows = lt_engine_chunk_rows(&o->shape, backend);
     *table = lt_param_table_new(o->config);
     LT_TRY(err = lt_model_new(model, o->config, *table, &shape));
     LT_TRY(err = lt_zero_plan_new(plan, *table, &set));

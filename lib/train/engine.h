@@ -36,8 +36,12 @@ typedef struct lt_engine_bytes {
     uint64_t batch;   /* token buffers, losses, step state */
     uint64_t scratch; /* the operations' own */
     uint64_t total;   /* of all that is on the device */
-    uint64_t host;    /* page-locked memory of the host */
+    uint64_t host;    /* memory of the host: tiers, and page-locked for transfers */
 } lt_engine_bytes;
+
+/* shape.chunk_rows, or unless it is given rows of logits that are enough to keep the device's GEMM
+ * busy, and small beside the activations. */
+int64_t lt_engine_chunk_rows(const lt_model_shape *s, const lt_backend *backend);
 
 /* Sizes of rank 0 without opening a device; `device` must be a backend's name. */
 LT_MUST_USE lt_err lt_engine_plan(lt_engine_bytes *out, const lt_engine_options *o);

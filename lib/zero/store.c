@@ -173,9 +173,9 @@ void lt_zero_store_close(lt_zero_store *z)
         return;
     lt_err_take(&before); /* closing after a failure must not replace its sentence */
     (void)lt_dev_sync(z->dev);
-    (void)lt_err_give(&before);
     lt_tier_close(z->optimizer_tier);
     lt_tier_close(z->param_tier);
+    (void)lt_err_give(&before);
     free_events(z);
     if (z->plan->master_is_compute)
         z->master = NULL;
