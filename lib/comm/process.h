@@ -4,7 +4,7 @@
 
 #include <sys/types.h>
 
-/* The letter of /proc/PID/stat: T is stopped, D waits for a device; '?' when there is no process. */
+/* The letter of /proc/PID/stat: T is stopped, D waits for a device; '?': there is no process. */
 char lt_process_state(pid_t pid);
 
 /* Kills the launcher and what else it has started, if it is mpirun or its daemon. */

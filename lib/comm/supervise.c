@@ -1,7 +1,7 @@
-/* supervise.c - the supervisor's loop: its rank, its launcher, the hub, and the hub itself in rank 0.
+/* supervise.c - the supervisor's loop: its rank, its launcher, the hub, in rank 0 the hub itself.
  *
- * One thread, nothing that blocks.  Time is counted by ticks of at most two seconds, so a job that is
- * suspended as a whole does not find its past silence an alarm when it goes on. */
+ * One thread, nothing that blocks.  Time is counted by ticks of at most two seconds, so a job that
+ * is suspended as a whole does not find its past silence an alarm when it goes on. */
 #include "comm/supervise.h"
 
 #include "base/clock.h"
@@ -99,8 +99,8 @@ static void reap(supervisor *s)
     }
 }
 
-/* Kills the rank and whatever it has started.  A process in the middle of a dead disk's write cannot
- * be waited for: five seconds, then it is left to its parent-death signal. */
+/* Kills the rank and whatever it has started.  A process in the middle of a dead disk's write
+ * cannot be waited for: five seconds, then it is left to its parent-death signal. */
 static void end_rank(supervisor *s, int verdict)
 {
     s->over = true;
@@ -160,8 +160,9 @@ static void tell_lost_hub(const supervisor *s)
     lt_buf_release(&why);
 }
 
-/* Nobody else minds the rank before it joins and after it leaves, and it may wait for ever for those
- * that cannot be reached; so may mpirun.  Where none has joined, rank 0's supervisor tells, first. */
+/* Nobody else minds the rank before it joins and after it leaves, and it may wait for ever for
+ * those that cannot be reached; so may mpirun.  Where none has joined, rank 0's supervisor tells,
+ * first. */
 static void mind_alone(supervisor *s)
 {
     double seconds = s->now - s->alone_since;

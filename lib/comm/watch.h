@@ -1,13 +1,13 @@
 /* comm/watch.h - life signs of a job of several ranks, apart from its collectives.
  *
- * Each rank has a supervisor (comm/supervise.h), a process of its own that outlives any fault of the
- * rank: kill -9, a stop, an endless loop.  The supervisors are members of one hub, rank 0's
- * supervisor, over TCP; each tells it four times a second where its rank is.  The hub prints one line about
- * the first rank that died, fell silent or holds all others up, and ends the whole job.
+ * Each rank has a supervisor (comm/supervise.h), a process of its own that outlives any fault of
+ * the rank: kill -9, a stop, an endless loop.  The supervisors are members of one hub, rank 0's
+ * supervisor, over TCP; each tells it four times a second where its rank is.  The hub prints one
+ * line about the first rank that died, fell silent or holds all others up, and ends the whole job.
  *
  * This is the rank's side: where it is in the run, in memory that the supervisor sees, and the four
- * messages meet, hub, join and leave.  A NULL lt_watch is a process without supervisor: phases are then
- * free.  Phases and collectives may be told from any thread. */
+ * messages meet, hub, join and leave.  A NULL lt_watch is a process without supervisor: phases are
+ * then free.  One thread tells steps and phases; collectives may be told from any. */
 #ifndef LT_COMM_WATCH_H
 #define LT_COMM_WATCH_H
 

@@ -31,7 +31,8 @@ void lt_watch_tell_end(lt_buf *out, int rank, const lt_watch_member *m);
 void lt_watch_tell_alone(lt_buf *out, int rank, const lt_watch_member *m, double seconds);
 
 /* Appends "lost contact with rank 3 (node7, pid 4242): not heard of for 8 s; last heard at step 41,
- * phase backward; rank 0 (node1, pid 4711) is at step 41, phase reduce": rank `here` misses `lost`. */
+ * phase backward; rank 0 (node1, pid 4711) is at step 41, phase reduce": rank `here` misses
+ * `lost`. */
 void lt_watch_tell_lost(lt_buf *out, int lost, const lt_watch_member *m, int here,
                         const lt_watch_member *own, double now);
 

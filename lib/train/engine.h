@@ -70,8 +70,8 @@ typedef struct lt_engine_result {
 } lt_engine_result;
 
 /* Enqueues one optimizer step: this rank's n_micro micro-batches, n_tokens counted targets of all
- * ranks and micro-batches.  `word` reaches every rank with the step's result, so that ranks agree on
- * what to do next without asking.  At most LT_STEPS_AHEAD results may be outstanding. */
+ * ranks and micro-batches.  `word` reaches every rank with the step's result, so that ranks agree
+ * on what to do next without asking.  At most LT_STEPS_AHEAD results may be outstanding. */
 enum { LT_STEPS_AHEAD = 2 };
 LT_MUST_USE lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro,
                                      int64_t n_tokens, double lr, uint32_t word);
@@ -89,9 +89,10 @@ void lt_engine_set_betas(lt_engine *e, double beta1, double beta2);
 /* The rest needs every result fetched. */
 
 /* All ranks, once, when weights are there and before the first pass of any kind: ranks choose the
- * algorithms that they are going to need (lt_backend.tuning_save) in passes over made-up tokens, then
- * all take rank 0's.  Changes no weight and no counter; the gradients it leaves are overwritten by
- * the first step.  n_micro: of a step.  One rank, or a device that chooses nothing: does nothing. */
+ * algorithms that they are going to need (lt_backend.tuning_save) in passes over made-up tokens,
+ * then all take rank 0's.  Changes no weight and no counter; the gradients it leaves are
+ * overwritten by the first step.  n_micro: of a step.  One rank, or a device that chooses nothing:
+ * does nothing. */
 LT_MUST_USE lt_err lt_engine_tune(lt_engine *e, int n_micro);
 
 /* Gradients of one micro-batch without an update (lt-bench golden): reduced; this rank's part is in

@@ -58,8 +58,8 @@ fail:
     return err;
 }
 
-/* What is wrong with the start as such is wrong for every rank: the first tells, and the others give
- * it time, since a launcher ends all with the first that ends. */
+/* What is wrong with the start as such is wrong for every rank: the first tells, and the others
+ * give it time, since a launcher ends all with the first that ends. */
 lt_err lt_rank_join(lt_group **out, const char *program)
 {
     lt_err err = lt_group_open(out);

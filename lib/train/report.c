@@ -22,7 +22,7 @@ typedef struct plan_row {
 
 enum { PLAN_ROWS = 16 };
 
-/* What CUDA, cuBLASLt and cuDNN keep for themselves: 1.14 to 1.26 GB seen on H200 under driver 580. */
+/* What CUDA, cuBLASLt and cuDNN keep for themselves: 1.14 to 1.26 GB seen on H200, driver 580. */
 #define LIBRARY_BYTES 1260000000u
 
 static void fill_rows(plan_row rows[PLAN_ROWS], bool gpu, const lt_engine_bytes *b,

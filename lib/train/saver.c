@@ -176,8 +176,8 @@ static lt_err take_memory(lt_saver *v)
                        "waits",
                        bytes, there);
     v->memory = memory;
-    /* Pages that the first save would have to wait for: 4 s for 1.5 GB on a virtual machine.  What a
-     * GPU is to reach has been touched by then. */
+    /* Pages that the first save would have to wait for: 4 s for 1.5 GB on a virtual machine.  What
+     * a GPU is to reach has been touched by then. */
     if (pool)
         lt_pool_run(pool, &(touch_task){ { touch }, memory, bytes }.task,
                     (int64_t)((bytes + TOUCH_BYTES - 1) / TOUCH_BYTES));

@@ -5,7 +5,7 @@
  * straight from where the state lies, through one block of a few MiB.
  *
  *     lt_saver_start      all ranks, at the same step: snapshot; the thread begins
- *     lt_saver_word       how far this rank is; travels with each step's result
+ *     lt_saver_written    is this rank's part on disk?  Travels with each step's result
  *     lt_saver_look       all ranks, with everybody's words: commits once all have written
  *     lt_saver_finish     all ranks: waits for all, commits
  * The checkpoint exists from the commit on; whatever stops the run before leaves the older one. */

@@ -1,5 +1,5 @@
-/* zero/store.c - the store's life: buffers, slots, events and tiers as the plan has them; views into
- * them; and what went wrong. */
+/* zero/store.c - the store's life: buffers, slots, events and tiers as the plan has them; views
+ * into them; and what went wrong. */
 #include "zero/store_parts.h"
 
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* zero/tier.c - what both kinds of tier share: the arithmetic of their bytes, the slots in device
  * memory with their events, and the first failure.
  *
- * A slot goes  free -> fetch -> held -> wait -> held and waited -> store or drop -> free.  `left` says
- * when its device memory may be overwritten; an event that was never recorded stands for now. */
+ * A slot goes  free -> fetch -> held -> wait -> held and waited -> store or drop -> free.  `left`
+ * says when its device memory may be overwritten; an event that was never recorded stands for
+ * now. */
 #include "zero/tier_parts.h"
 
 #include "base/mem.h"

@@ -45,7 +45,8 @@ typedef struct bench_job {
     }
 
 bench_job bench_job_default(void);
-/* Checks the words; `auto` becomes the device that is there.  Refused inside a job of many ranks. */
+/* Checks the words; `auto` becomes the device that is there.  Refused inside a job of many
+ * ranks. */
 LT_MUST_USE lt_err bench_job_check(bench_job *j, const char *subcommand);
 
 /* lt-bench train on n ranks, batch sequences each; *out is its object. */

@@ -2,8 +2,8 @@
  *
  * A rank that connects says hello: magic, version, its rank, the world, the job, its host.  Rank 0
  * answers with the magic and a reason to refuse, empty when it is welcome.  Whatever else connects
- * (a scanner, a rank of another job) is refused and logged, and holds rank 0 up for HELLO_SECONDS at
- * most.  Numbers travel as they lie in memory: the ranks of a job are one binary. */
+ * (a scanner, a rank of another job) is refused and logged, and holds rank 0 up for HELLO_SECONDS
+ * at most.  Numbers travel as they lie in memory: the ranks of a job are one binary. */
 #include "comm/tcp/tcp_meet.h"
 
 #include "base/clock.h"
