@@ -28,7 +28,8 @@ typedef struct lt_engine_options {
     bool debug_comm;       /* ranks compare each collective before it runs */
 } lt_engine_options;
 
-/* Bytes by class, the same arithmetic that lt_engine_open allocates by. */
+/* Bytes by class, the same arithmetic that lt_engine_open allocates by; and what a checkpoint is made
+ * of. */
 typedef struct lt_engine_bytes {
     lt_zero_bytes state;  /* parameters, gradients, master weights, moments, tiers */
     uint64_t activations; /* arena: the largest use */
@@ -37,6 +38,7 @@ typedef struct lt_engine_bytes {
     uint64_t scratch; /* the operations' own */
     uint64_t total;   /* of all that is on the device */
     uint64_t host;    /* memory of the host: tiers, and page-locked for transfers */
+    uint64_t owned;   /* elements, not bytes, of the parameters that this rank saves */
 } lt_engine_bytes;
 
 /* shape.chunk_rows, or unless it is given rows of logits that are enough to keep the device's GEMM

@@ -102,25 +102,6 @@ static void print_plan_json(FILE *out, const lt_plan_request *rq, const plan_row
             sum_rows(rows, ON_HOST), sum_rows(rows, IN_FILE), sum_rows(rows, ON_DEVICE));
 }
 
-static lt_err snapshot_bytes(uint64_t *out, const lt_engine_options *o)
-{
-    lt_zero_settings set = o->zero;
-    lt_param_table *table = lt_param_table_new(o->config);
-    lt_zero_plan *plan = NULL;
-    lt_err err;
-
-    set.world = o->world;
-    set.compute = o->shape.act;
-    set.grad = o->shape.grad;
-    set.training = true;
-    LT_TRY(err = lt_zero_plan_new(&plan, table, &set));
-    *out = lt_saver_bytes(plan, table);
-fail:
-    lt_zero_plan_free(plan);
-    lt_param_table_free(table);
-    return err;
-}
-
 lt_err lt_report_plan(lt_config *config, const lt_plan_request *request, FILE *out)
 {
     lt_plan_request own = *request, *rq = &own;
@@ -142,7 +123,7 @@ lt_err lt_report_plan(lt_config *config, const lt_plan_request *request, FILE *o
     s.engine.dev.n_threads = lt_ranks_threads((int)rq->ranks, config->threads);
     LT_TRY(err = lt_engine_plan(&b, &s.engine));
     if (config->checkpoint.async)
-        LT_TRY(err = snapshot_bytes(&snapshot, &s.engine));
+        snapshot = lt_saver_bytes(b.owned);
     fill_rows(rows, strcmp(rq->device, "cuda") == 0, &b, snapshot);
     if (rq->json)
         print_plan_json(out, rq, rows);
