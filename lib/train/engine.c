@@ -357,8 +357,9 @@ void lt_engine_close(lt_engine *e)
 {
     if (!e)
         return;
-    lt_zero_store_close(e->store); /* waits for what is under way */
-    lt_comm_close(e->comm);
+    lt_comm_close(
+        e->comm); /* ends collectives that nobody else will; then all else can be waited for */
+    lt_zero_store_close(e->store);
     if (e->dev)
         give_buffers(e);
     lt_model_free(e->model);

@@ -25,7 +25,7 @@ typedef struct lt_zero_store lt_zero_store;
 /* Borrows all four for its life. */
 LT_MUST_USE lt_err lt_zero_store_open(lt_zero_store **out, lt_dev *dev, lt_comm *comm,
                                       const lt_zero_plan *plan, const lt_param_table *table);
-void lt_zero_store_close(lt_zero_store *z); /* NULL is fine */
+void lt_zero_store_close(lt_zero_store *z); /* NULL is fine; comm may have been closed before */
 
 /* The units that a pass is going to gather, in order, so that they are fetched ahead; borrowed
  * until the next call. */
