@@ -19,12 +19,12 @@ typedef struct lt_comm lt_comm;
 /* Tensors are flat vectors (1, n) in the device's memory. */
 typedef struct lt_comm_ops {
     const char *name; /* "self", "mpi", "nccl" */
-    /* in (1, world * n) of each rank -> out (1, n): the sum of everybody's part `rank`.  fp32, bf16,
-     * fp16, out of in's type; out may be part `rank` of in itself.  self and mpi add in the order
-     * of the ranks, in fp32, and round once. */
+    /* in (1, world * n) of each rank -> out (1, n): the sum of everybody's part `rank`.  fp32,
+     * bf16, fp16, out of in's type; out may be part `rank` of in itself.  self and mpi add in the
+     * order of the ranks, in fp32, and round once. */
     void (*reduce_scatter)(lt_comm *comm, lt_tensor out, lt_tensor in);
-    /* in (1, n) of each rank -> out (1, world * n) in rank order, any type; in may be part `rank` of
-     * out */
+    /* in (1, n) of each rank -> out (1, world * n) in rank order, any type; in may be part `rank`
+     * of out */
     void (*all_gather)(lt_comm *comm, lt_tensor out, lt_tensor in);
     /* x (1, n) of rank `root` to everybody, any type */
     void (*broadcast)(lt_comm *comm, lt_tensor x, int root);

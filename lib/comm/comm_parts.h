@@ -12,8 +12,8 @@ void lt_comm_check_broadcast(const lt_comm *comm, lt_tensor x, int root);
 /* in of each rank is part `rank` of out already */
 bool lt_comm_is_in_place(const lt_comm *comm, lt_tensor out, lt_tensor in);
 
-/* out[i] = parts[0][i] + parts[1][i] + ...: in this order, in fp32, rounded once.  fp32, bf16, fp16;
- * out may be one of the parts. */
+/* out[i] = parts[0][i] + parts[1][i] + ...: in this order, in fp32, rounded once.  fp32, bf16,
+ * fp16; out may be one of the parts. */
 void lt_rank_sum(void *out, lt_dtype type, const void *const *parts, int n_parts, size_t n);
 
 /* lt_comm_mpi_open with the bytes that one rank sends another at a time of a sum, and of anything

@@ -56,8 +56,8 @@ void lt_group_close(lt_group *g); /* NULL is fine; all ranks together, unless it
 
 /* This rank leaves alone, after an error that the others do not know of, or because they are lost:
  * its waits for them, here and in collectives, end with an error within about a second, and closing
- * waits for nobody (over MPI: no MPI_Finalize).  When the process then exits with a code that is not
- * 0, the launcher ends the other ranks.  Callable from any thread. */
+ * waits for nobody (over MPI: no MPI_Finalize).  When the process then exits with a code that is
+ * not 0, the launcher ends the other ranks.  Callable from any thread. */
 void lt_group_abandon(lt_group *g);
 
 /* From the environment alone, without joining: the launcher, rank and world. */

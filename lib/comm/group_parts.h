@@ -1,4 +1,4 @@
-/* comm/group_parts.h - what the implementations of a group share among themselves and with tests. */
+/* comm/group_parts.h - what implementations of a group share among themselves and with tests. */
 #ifndef LT_COMM_GROUP_PARTS_H
 #define LT_COMM_GROUP_PARTS_H
 
@@ -15,7 +15,7 @@ LT_MUST_USE lt_err lt_group_find_hosts(lt_group *g);
 LT_MUST_USE lt_err lt_group_mpi_open(lt_group **out, const lt_launch *launch);
 const char *lt_mpi_library(void); /* "Open MPI v4.1.4", "MPICH 4.0.2"; "" in a build without MPI */
 
-/* tcp/group_tcp.c: the ranks meet at launch->first_host; `seconds` bounds the wait for the others. */
+/* tcp/group_tcp.c: the ranks meet at launch->first_host; `seconds` bounds the wait. */
 LT_MUST_USE lt_err lt_group_tcp_open(lt_group **out, const lt_launch *launch, double seconds);
 
 #endif

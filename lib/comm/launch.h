@@ -7,8 +7,8 @@
  *   SLURM_STEP_ID, SLURM_PROCID, SLURM_STEP_NUM_TASKS   srun alone
  * SLURM_NTASKS stands in where SLURM_STEP_NUM_TASKS is not set.  The shell of an sbatch script or
  * of salloc has SLURM_PROCID and SLURM_NTASKS too, but no step of srun around it (no SLURM_STEP_ID,
- * or one of SLURM's own steps, which number from 2^32 - 16): what is started there is one process by
- * hand.  A build without MPI takes srun --mpi=... as srun alone.
+ * or one of SLURM's own steps, which number from 2^32 - 16): what is started there is one process
+ * by hand.  A build without MPI takes srun --mpi=... as srun alone.
  *
  * SLURM's ranks meet at the first host of SLURM_STEP_NODELIST (else SLURM_JOB_NODELIST), where srun
  * places rank 0, at LT_PORT or a port made of the ids of job and step. */

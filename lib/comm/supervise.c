@@ -1,18 +1,18 @@
-/* supervise.c - the supervisor's loop: its rank, its launcher, the hub, and the hub itself in rank 0.
+/* supervise.c - the supervisor's loop: its rank, its launcher, the hub, in rank 0 the hub itself.
  *
- * One thread, nothing that blocks.  Time is counted by ticks of at most two seconds, so a job that is
- * suspended as a whole does not find its past silence an alarm when it goes on. */
+ * One thread, nothing that blocks.  Time is counted by ticks of at most two seconds, so a job that
+ * is suspended as a whole does not find its past silence an alarm when it goes on. */
 #include "comm/supervise.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "comm/process.h"
 #include "comm/watch_hub.h"
 #include "comm/watch_judge.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,6 +26,7 @@ enum { TICK_MS = 250, KILL_TRIES = 500 };
 
 #define MAX_TICK_S 2.0
 #define ANSWER_S   3.0 /* for the hub to take the word of a death */
+#define SPEAK_S    2.0 /* for rank 0's supervisor, of several with one thing to say */
 #define HAND_ON_MS 500 /* for the launcher's daemon to take down what this host said last */
 
 typedef struct supervisor {
@@ -43,6 +44,8 @@ typedef struct supervisor {
     lt_watch_rank me;
     lt_watch_member first; /* rank 0, as its supervisor, the hub, tells of it */
     uint64_t key;
+    double alone_for; /* seconds that the rank may be, before it joined and after it left; 0: any */
+    double alone_since; /* when that began */
     bool cut_off; /* silence ended the job: our launcher may wait for ever for its other half */
     lt_watch_hub *hub; /* rank 0 */
     double clock, now; /* clock: the real one at the last tick; now: ours */
@@ -62,30 +65,6 @@ static void fill_set(sigset_t *set)
 
 /* ---- the rank's process */
 
-/* /proc/PID/stat: "PID (NAME) STATE ..."; empty when there is no such process. */
-static void read_stat(pid_t pid, char *text, size_t bytes)
-{
-    char path[64];
-    FILE *f;
-    size_t n;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    f = fopen(path, "re");
-    n = f ? fread(text, 1, bytes - 1, f) : 0;
-    text[n] = '\0';
-    if (f)
-        fclose(f);
-}
-
-static char process_state(pid_t pid)
-{
-    char text[512], *p;
-
-    read_stat(pid, text, sizeof text);
-    p = strrchr(text, ')'); /* the name may hold anything */
-    return p && p[1] == ' ' && p[2] ? p[2] : '?';
-}
-
 static int compare_u64(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -102,7 +81,7 @@ static lt_watch_place read_place(const supervisor *s)
                              .collectives = atomic_load(&p->collectives),
                              .n_steps = atomic_load(&p->n_steps),
                              .phase = atomic_load(&p->phase),
-                             .state = s->alive ? process_state(s->child) : 'X' };
+                             .state = s->alive ? lt_process_state(s->child) : 'X' };
     size_t n = place.n_steps < LT_WATCH_STEP_TIMES ? (size_t)place.n_steps : LT_WATCH_STEP_TIMES;
 
     for (size_t i = 0; i < n; i++)
@@ -120,8 +99,8 @@ static void reap(supervisor *s)
     }
 }
 
-/* Kills the rank and whatever it has started.  A process in the middle of a dead disk's write cannot
- * be waited for: five seconds, then it is left to its parent-death signal. */
+/* Kills the rank and whatever it has started.  A process in the middle of a dead disk's write
+ * cannot be waited for: five seconds, then it is left to its parent-death signal. */
 static void end_rank(supervisor *s, int verdict)
 {
     s->over = true;
@@ -153,7 +132,9 @@ static void say(supervisor *s, lt_watch_kind kind)
 
 static lt_watch_member know_myself(const supervisor *s)
 {
-    lt_watch_member m = { .pid = s->child, .status = s->status, .place = read_place(s) };
+    lt_watch_member m = {
+        .pid = s->child, .left = s->left, .status = s->status, .place = read_place(s)
+    };
 
     memcpy(m.host, s->me.host, sizeof m.host);
     return m;
@@ -177,6 +158,28 @@ static void tell_lost_hub(const supervisor *s)
     lt_watch_tell_lost(&why, 0, &s->first, s->rank, &own, s->now);
     lt_log_error("%s", lt_buf_cstr(&why));
     lt_buf_release(&why);
+}
+
+/* Nobody else minds the rank before it joins and after it leaves, and it may wait for ever for
+ * those that cannot be reached; so may mpirun.  Where none has joined, rank 0's supervisor tells,
+ * first. */
+static void mind_alone(supervisor *s)
+{
+    double seconds = s->now - s->alone_since;
+    lt_watch_member own;
+    lt_buf why = { 0 };
+
+    if (!s->alive || s->alone_for <= 0 || (s->joined && !s->left) ||
+        seconds <= s->alone_for + (s->rank > 0 ? SPEAK_S : 0))
+        return;
+    if (s->rank == 0 || s->left) {
+        own = know_myself(s);
+        lt_watch_tell_alone(&why, s->rank, &own, seconds);
+        lt_log_error("%s", lt_buf_cstr(&why));
+        lt_buf_release(&why);
+    }
+    s->cut_off = true;
+    end_rank(s, 1);
 }
 
 /* Once a host, not once a rank: rank 1 speaks for the host of rank 0. */
@@ -236,7 +239,10 @@ static void hear_rank(supervisor *s)
     int fd;
 
     while (lt_control_receive(s->channel, &c, &fd)) {
-        if (c.kind == LT_CONTROL_HUB && fd >= 0 && !s->hub) {
+        if (c.kind == LT_CONTROL_MEET) {
+            s->alone_for = LT_WATCH_SLOW_FACTOR * c.hang_timeout;
+            s->alone_since = s->now;
+        } else if (c.kind == LT_CONTROL_HUB && fd >= 0 && !s->hub) {
             if (lt_watch_hub_open(&s->hub, fd, c.key, c.me.world, s->child, s->now) != LT_OK)
                 lt_log_error("%s", lt_err_text());
         } else if (c.kind == LT_CONTROL_JOIN && fd >= 0 && !s->joined) {
@@ -245,6 +251,7 @@ static void hear_rank(supervisor *s)
             say(s, LT_WATCH_LEFT);
             lt_watch_line_close(&s->line);
             s->left = true;
+            s->alone_since = s->now;
         } else if (fd >= 0) {
             close(fd);
         }
@@ -275,42 +282,16 @@ static void hear_signals(supervisor *s)
     }
 }
 
-/* What else the launcher has started: the ssh that holds a daemon's end does not notice either.  Our
- * own supervisors are past heeding SIGTERM. */
-static void end_agents(pid_t launcher)
-{
-    char path[64];
-    FILE *f;
-    int pid;
-
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)launcher, (int)launcher);
-    f = fopen(path, "re");
-    while (f && fscanf(f, "%d", &pid) == 1)
-        kill(pid, SIGTERM);
-    if (f)
-        fclose(f);
-}
-
 /* Open MPI 4 does not notice a host that has fallen silent: mpirun would wait for its daemon there,
  * and the daemon for mpirun.  SIGTERM makes it wait too, or crash. */
 static void end_launcher(const supervisor *s)
 {
-    static const char *const names[] = { "(mpirun", "(mpiexec", "(orterun", "(orted" };
-    char text[512], *name;
-
     if (s->me.local_rank != 0)
         return;
     if (s->cut_off)
         poll(NULL, 0, HAND_ON_MS);
-    if (getppid() != s->launcher)
-        return;
-    read_stat(s->launcher, text, sizeof text);
-    name = strchr(text, '(');
-    for (size_t i = 0; name && i < LT_COUNT(names); i++)
-        if (strncmp(name, names[i], strlen(names[i])) == 0) {
-            end_agents(s->launcher);
-            kill(s->launcher, SIGKILL);
-        }
+    if (getppid() == s->launcher)
+        lt_process_end_mpirun(s->launcher);
 }
 
 /* ---- the loop */
@@ -374,6 +355,7 @@ static int watch_rank(supervisor *s)
         if (s->hub)
             lt_watch_hub_work(s->hub, s->now);
         hear_hub(s);
+        mind_alone(s);
         if (getppid() != s->launcher && !s->over) {
             if (s->rank == 0)
                 lt_log_error("the launcher (pid %d) is gone; its ranks end", (int)s->launcher);

@@ -18,6 +18,14 @@ const char *lt_phase_name(lt_phase phase)
     return (unsigned)phase < LT_N_PHASES ? names[phase] : "unknown";
 }
 
+void lt_watch_meet(lt_watch *w, double hang_timeout)
+{
+    lt_control c = { .kind = LT_CONTROL_MEET, .hang_timeout = hang_timeout };
+
+    if (w)
+        lt_control_send(w->channel, &c, -1); /* the next message finds out if nobody is there */
+}
+
 lt_err lt_watch_open_hub(lt_watch *w, int world, lt_buf *address)
 {
     lt_control c = { .kind = LT_CONTROL_HUB, .me.world = world };

@@ -1,13 +1,13 @@
 /* comm/watch.h - life signs of a job of several ranks, apart from its collectives.
  *
- * Each rank has a supervisor (comm/supervise.h), a process of its own that outlives any fault of the
- * rank: kill -9, a stop, an endless loop.  The supervisors are members of one hub, rank 0's
- * supervisor, over TCP; each tells it four times a second where its rank is.  The hub prints one line about
- * the first rank that died, fell silent or holds all others up, and ends the whole job.
+ * Each rank has a supervisor (comm/supervise.h), a process of its own that outlives any fault of
+ * the rank: kill -9, a stop, an endless loop.  The supervisors are members of one hub, rank 0's
+ * supervisor, over TCP; each tells it four times a second where its rank is.  The hub prints one
+ * line about the first rank that died, fell silent or holds all others up, and ends the whole job.
  *
- * This is the rank's side: where it is in the run, in memory that the supervisor sees, and the three
- * messages hub, join and leave.  A NULL lt_watch is a process without supervisor: phases are then
- * free.  Phases and collectives may be told from any thread. */
+ * This is the rank's side: where it is in the run, in memory that the supervisor sees, and the four
+ * messages meet, hub, join and leave.  A NULL lt_watch is a process without supervisor: phases are
+ * then free.  One thread tells steps and phases; collectives may be told from any. */
 #ifndef LT_COMM_WATCH_H
 #define LT_COMM_WATCH_H
 
@@ -39,6 +39,11 @@ typedef struct lt_watch_rank {
 
 typedef struct lt_watch lt_watch;
 
+/* Before this rank joins and after it leaves, its supervisor is alone with it: from here on it ends
+ * the rank, and the job, when either takes longer than ten times hang_timeout; 0: never.  MPI waits
+ * for ever for a host that was cut off meanwhile.  NULL is fine. */
+void lt_watch_meet(lt_watch *w, double hang_timeout);
+
 /* Rank 0: makes its supervisor the hub of `world` ranks; appends the address that the others need,
  * one word of text. */
 LT_MUST_USE lt_err lt_watch_open_hub(lt_watch *w, int world, lt_buf *address);
@@ -56,7 +61,8 @@ void lt_watch_phase(lt_watch *w, uint64_t step, lt_phase phase);
  * others wait for.  On a GPU it is enqueued rather than begun.  NULL is fine. */
 void lt_watch_collective(lt_watch *w);
 
-/* The end in good order, after the last collective: whatever follows ends this rank alone. */
+/* The end in good order, after the last collective: whatever follows ends this rank alone, within
+ * the time of lt_watch_meet. */
 void lt_watch_leave(lt_watch *w);
 void lt_watch_close(lt_watch *w); /* the rank's end of it; NULL is fine */
 

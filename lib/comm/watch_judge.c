@@ -8,7 +8,7 @@
 /* A supervisor that hangs up may be about to tell why through another's report: wait this long. */
 #define CLOSED_S 0.5
 
-enum { FIRST_STEPS = 3, SLOW_FACTOR = 10, STEP_FACTOR = 10 };
+enum { FIRST_STEPS = 3, STEP_FACTOR = 10 };
 
 static void tell_who(lt_buf *out, int rank, const lt_watch_member *m)
 {
@@ -37,6 +37,18 @@ void lt_watch_tell_end(lt_buf *out, int rank, const lt_watch_member *m)
         lt_buf_printf(out, " ended with status %d", WEXITSTATUS(m->status));
     lt_buf_printf(out, "; last ");
     tell_place(out, &m->place);
+}
+
+void lt_watch_tell_alone(lt_buf *out, int rank, const lt_watch_member *m, double seconds)
+{
+    tell_who(out, rank, m);
+    if (m->left)
+        lt_buf_printf(out, " has left the others and not ended for %.0f s", seconds);
+    else
+        lt_buf_printf(out,
+                      " has waited %.0f s for the others to start: one is missing, or the network "
+                      "between the hosts is cut",
+                      seconds);
 }
 
 void lt_watch_tell_lost(lt_buf *out, int lost, const lt_watch_member *m, int here,
@@ -77,7 +89,9 @@ static double patience(const lt_watch_member *members, int world, double hang_ti
         if (STEP_FACTOR * m->place.step_s > most)
             most = STEP_FACTOR * m->place.step_s;
     }
-    return slow && SLOW_FACTOR * hang_timeout > most ? SLOW_FACTOR * hang_timeout : most;
+    if (slow && LT_WATCH_SLOW_FACTOR * hang_timeout > most)
+        most = LT_WATCH_SLOW_FACTOR * hang_timeout;
+    return most;
 }
 
 static bool is_stopped(const lt_watch_member *m)

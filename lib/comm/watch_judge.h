@@ -26,8 +26,13 @@ int lt_watch_judge(const lt_watch_member *members, int world, double hang_timeou
 /* Appends "rank 3 (node7, pid 4242) died: signal 9 (Killed); last step 41, phase backward". */
 void lt_watch_tell_end(lt_buf *out, int rank, const lt_watch_member *m);
 
+/* Appends "rank 0 (node1, pid 4711) has waited 300 s for the others to start: ...", or, when it has
+ * left, that it does not end. */
+void lt_watch_tell_alone(lt_buf *out, int rank, const lt_watch_member *m, double seconds);
+
 /* Appends "lost contact with rank 3 (node7, pid 4242): not heard of for 8 s; last heard at step 41,
- * phase backward; rank 0 (node1, pid 4711) is at step 41, phase reduce": rank `here` misses `lost`. */
+ * phase backward; rank 0 (node1, pid 4711) is at step 41, phase reduce": rank `here` misses
+ * `lost`. */
 void lt_watch_tell_lost(lt_buf *out, int lost, const lt_watch_member *m, int here,
                         const lt_watch_member *own, double now);
 

@@ -1,4 +1,4 @@
-/* watch_wire.c - messages: made, checked, sent and read; the control channel of rank and supervisor. */
+/* watch_wire.c - messages: made, checked, sent, read; the control channel of rank and supervisor. */
 #include "comm/watch_wire.h"
 
 #include <ctype.h>

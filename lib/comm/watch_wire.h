@@ -13,7 +13,10 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-enum { LT_WATCH_STEP_TIMES = 15 };
+enum {
+    LT_WATCH_STEP_TIMES = 15,
+    LT_WATCH_SLOW_FACTOR = 10, /* times hang_timeout, for what takes longer than a step */
+};
 #define LT_WATCH_BEAT_S   0.2 /* each side speaks this often, at its next tick */
 #define LT_WATCH_SILENT_S 8.0 /* and is given up after this long */
 
@@ -73,8 +76,13 @@ lt_watch_read lt_watch_line_read(lt_watch_line *line);
 bool lt_watch_line_send(const lt_watch_line *line, const lt_watch_message *m); /* false: gone */
 void lt_watch_line_close(lt_watch_line *line);
 
-/* From the rank to its supervisor, over a SOCK_SEQPACKET pair; the first two carry a socket. */
-typedef enum lt_control_kind { LT_CONTROL_HUB, LT_CONTROL_JOIN, LT_CONTROL_LEAVE } lt_control_kind;
+/* From the rank to its supervisor, over a SOCK_SEQPACKET pair; HUB and JOIN carry a socket. */
+typedef enum lt_control_kind {
+    LT_CONTROL_MEET,
+    LT_CONTROL_HUB,
+    LT_CONTROL_JOIN,
+    LT_CONTROL_LEAVE
+} lt_control_kind;
 typedef struct lt_control {
     lt_control_kind kind;
     lt_watch_rank me;

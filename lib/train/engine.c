@@ -72,9 +72,7 @@ static int64_t rows_of_logits(const lt_model_shape *s)
     return all > last ? all : last;
 }
 
-/* Logits that exist at once in the LM head: enough rows to keep the device's GEMM busy, and small
- * beside the activations. */
-static int64_t chunk_rows(const lt_model_shape *s, const lt_backend *backend)
+int64_t lt_engine_chunk_rows(const lt_model_shape *s, const lt_backend *backend)
 {
     int64_t most = backend == &lt_backend_cpu ? 512 : 8192, rows = s->n_batch * s->seq;
 
@@ -99,7 +97,7 @@ static lt_err make_plans(const lt_engine_options *o, const lt_backend *backend,
     set.grad = o->shape.grad;
     set.training = o->training;
 
-    shape.chunk_rows = chunk_rows(&o->shape, backend);
+    shape.chunk_rows = lt_engine_chunk_rows(&o->shape, backend);
     *table = lt_param_table_new(o->config);
     LT_TRY(err = lt_model_new(model, o->config, *table, &shape));
     LT_TRY(err = lt_zero_plan_new(plan, *table, &set));
@@ -117,15 +115,20 @@ static int row_length(const lt_zero_plan *plan)
     return n;
 }
 
-static int count_trainable_pieces(const lt_zero_plan *plan, const lt_param_table *table)
+/* The elements of this rank's pieces; *n_trained of these pieces have gradients. */
+static uint64_t count_owned(const lt_zero_plan *plan, const lt_param_table *table, int *n_trained)
 {
-    int n, found = 0;
+    int n;
     lt_zero_piece *pieces = lt_zero_plan_pieces(plan, table, &n);
+    uint64_t owned = 0;
 
-    for (int i = 0; i < n && plan->set.training; i++)
-        found += table->params[pieces[i].param].trainable;
+    *n_trained = 0;
+    for (int i = 0; i < n; i++) {
+        owned += (uint64_t)pieces[i].count;
+        *n_trained += plan->set.training && table->params[pieces[i].param].trainable;
+    }
     free(pieces);
-    return found;
+    return owned;
 }
 
 static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o,
@@ -135,8 +138,8 @@ static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o,
     lt_dev_need need = lt_model_need(model);
     uint64_t rows = (uint64_t)largest_rows(&o->shape);
     uint64_t n_rows = (uint64_t)row_length(plan) * (uint64_t)plan->set.world;
-    int n_pieces = count_trainable_pieces(plan, table);
     size_t scratch = 0;
+    int n_trained;
     lt_err err;
 
     need.n_threads = o->dev.n_threads;
@@ -145,10 +148,11 @@ static lt_err count_bytes(lt_engine_bytes *b, const lt_engine_options *o,
     *b = (lt_engine_bytes){ .state = lt_zero_plan_bytes(plan),
                             .activations = lt_model_arena_bytes(model),
                             .kv_cache = lt_model_cache_bytes(model),
-                            .scratch = scratch };
+                            .scratch = scratch,
+                            .owned = count_owned(plan, table, &n_trained) };
     b->batch = rows * (2 * LT_TOKEN_ARRAYS * sizeof(int32_t) + sizeof(float)) +
                sizeof(lt_step_state) + n_rows * sizeof(double) +
-               (uint64_t)n_pieces * sizeof(lt_range) +
+               (uint64_t)n_trained * sizeof(lt_range) +
                (uint64_t)(rows_of_logits(&o->shape) * lt_engine_vocab(o->config)) * sizeof(float);
     b->total =
         lt_zero_bytes_device(&b->state) + b->activations + b->kv_cache + b->batch + b->scratch;
@@ -353,8 +357,9 @@ void lt_engine_close(lt_engine *e)
 {
     if (!e)
         return;
-    lt_zero_store_close(e->store); /* waits for what is under way */
-    lt_comm_close(e->comm);
+    lt_comm_close(
+        e->comm); /* ends collectives that nobody else will; then all else can be waited for */
+    lt_zero_store_close(e->store);
     if (e->dev)
         give_buffers(e);
     lt_model_free(e->model);

@@ -28,7 +28,8 @@ typedef struct lt_engine_options {
     bool debug_comm;       /* ranks compare each collective before it runs */
 } lt_engine_options;
 
-/* Bytes by class, the same arithmetic that lt_engine_open allocates by. */
+/* Bytes by class, the same arithmetic that lt_engine_open allocates by; and what a checkpoint is made
+ * of. */
 typedef struct lt_engine_bytes {
     lt_zero_bytes state;  /* parameters, gradients, master weights, moments, tiers */
     uint64_t activations; /* arena: the largest use */
@@ -36,8 +37,13 @@ typedef struct lt_engine_bytes {
     uint64_t batch;   /* token buffers, losses, step state */
     uint64_t scratch; /* the operations' own */
     uint64_t total;   /* of all that is on the device */
-    uint64_t host;    /* page-locked memory of the host */
+    uint64_t host;    /* memory of the host: tiers, and page-locked for transfers */
+    uint64_t owned;   /* elements, not bytes, of the parameters that this rank saves */
 } lt_engine_bytes;
+
+/* shape.chunk_rows, or unless it is given rows of logits that are enough to keep the device's GEMM
+ * busy, and small beside the activations. */
+int64_t lt_engine_chunk_rows(const lt_model_shape *s, const lt_backend *backend);
 
 /* Sizes of rank 0 without opening a device; `device` must be a backend's name. */
 LT_MUST_USE lt_err lt_engine_plan(lt_engine_bytes *out, const lt_engine_options *o);
@@ -66,8 +72,8 @@ typedef struct lt_engine_result {
 } lt_engine_result;
 
 /* Enqueues one optimizer step: this rank's n_micro micro-batches, n_tokens counted targets of all
- * ranks and micro-batches.  `word` reaches every rank with the step's result, so that ranks agree on
- * what to do next without asking.  At most LT_STEPS_AHEAD results may be outstanding. */
+ * ranks and micro-batches.  `word` reaches every rank with the step's result, so that ranks agree
+ * on what to do next without asking.  At most LT_STEPS_AHEAD results may be outstanding. */
 enum { LT_STEPS_AHEAD = 2 };
 LT_MUST_USE lt_err lt_engine_enqueue(lt_engine *e, const lt_engine_batch *micro, int n_micro,
                                      int64_t n_tokens, double lr, uint32_t word);
@@ -85,9 +91,10 @@ void lt_engine_set_betas(lt_engine *e, double beta1, double beta2);
 /* The rest needs every result fetched. */
 
 /* All ranks, once, when weights are there and before the first pass of any kind: ranks choose the
- * algorithms that they are going to need (lt_backend.tuning_save) in passes over made-up tokens, then
- * all take rank 0's.  Changes no weight and no counter; the gradients it leaves are overwritten by
- * the first step.  n_micro: of a step.  One rank, or a device that chooses nothing: does nothing. */
+ * algorithms that they are going to need (lt_backend.tuning_save) in passes over made-up tokens,
+ * then all take rank 0's.  Changes no weight and no counter; the gradients it leaves are
+ * overwritten by the first step.  n_micro: of a step.  One rank, or a device that chooses nothing:
+ * does nothing. */
 LT_MUST_USE lt_err lt_engine_tune(lt_engine *e, int n_micro);
 
 /* Gradients of one micro-batch without an update (lt-bench golden): reduced; this rank's part is in

@@ -1,8 +1,8 @@
 /* train/engine_step.c - one optimizer step: enqueue it, hear of it later.
  *
- * The host runs ahead of the device by one step.  What it must know (loss, norm, skip) comes back in
- * pinned memory behind an event; what ranks must agree on travels with the sums of squares, which
- * every step gathers anyway. */
+ * The host runs ahead of the device by one step.  What it must know (loss, norm, skip) comes back
+ * in pinned memory behind an event; what ranks must agree on travels with the sums of squares,
+ * which every step gathers anyway. */
 #include "train/engine_parts.h"
 
 #include "base/clock.h"

@@ -31,9 +31,9 @@ struct lt_text_sink {
     lt_err (*put)(lt_text_sink *sink, const char *text, size_t n);
 };
 
-/* Continues `prompt` (may be empty: begins from end-of-text) by up to max_tokens tokens; ends at the
- * end-of-text token or when the model's positions are used up.  The engine has LT_USE_GENERATE with
- * generate_batch 1.  The prompt itself is not put. */
+/* Continues `prompt` (may be empty: begins from end-of-text) by up to max_tokens tokens; ends at
+ * the end-of-text token or when the model's positions are used up.  The engine has LT_USE_GENERATE
+ * with generate_batch 1.  The prompt itself is not put. */
 LT_MUST_USE lt_err lt_generate(lt_engine *e, const lt_model_config *config, const lt_tokenizer *t,
                                const char *prompt, int64_t max_tokens, const lt_sampling *s,
                                lt_text_sink *sink);

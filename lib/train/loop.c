@@ -167,6 +167,8 @@ static lt_err close_run(lt_run *r, lt_err err)
         err = LT_EIO;
         lt_err_take(&first);
     }
+    if (!lt_ranks_together(r->group, err))
+        lt_group_abandon(r->group); /* closing waits for nobody */
     lt_saver_close(r->saver);
     lt_engine_close(r->engine);
     lt_lock_drop(r->logs);

@@ -123,6 +123,7 @@ lt_err lt_run_saved(lt_run *r, lt_err err)
         lt_log_error("step %llu: no checkpoint: %s; training goes on",
                      (unsigned long long)r->saved_step, lt_err_text());
     r->saved_step = NEVER_SAVED;
+    lt_ranks_go_on();
     return LT_OK;
 }
 

@@ -3,7 +3,8 @@
  * Ranks of a host take its GPUs in their order, one each; the process is bound to its share of the
  * CPUs that are near its GPU.  CPU ranks are not bound: they get as many threads as their share of
  * the CPUs that their launcher lets them use.  A binding by the launcher (mpirun of Open MPI gives
- * each rank one core unless told --bind-to none) is somebody's decision: it is shown, not undone. */
+ * each rank one core unless told --bind-to none) is somebody's decision: it is shown, not
+ * undone. */
 #ifndef LT_TRAIN_PLACEMENT_H
 #define LT_TRAIN_PLACEMENT_H
 
@@ -33,7 +34,8 @@ LT_MUST_USE lt_err lt_placement_decide(lt_placement *out, const lt_place *all, i
 
 /* All ranks together, before threads are started: fills in o->device ("auto" becomes what all ranks
  * can be) and o->dev, binds the process, and rank 0 tells where the ranks of its host are.  A group
- * of one is only asked for the GPU that it insists on: its CPUs, and "auto", are left to lt_dev_open. */
+ * of one is only asked for the GPU that it insists on: its CPUs, and "auto", are left to
+ * lt_dev_open. */
 LT_MUST_USE lt_err lt_place_ranks(lt_engine_options *o, lt_group *g);
 
 #endif

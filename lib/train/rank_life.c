@@ -58,8 +58,8 @@ fail:
     return err;
 }
 
-/* What is wrong with the start as such is wrong for every rank: the first tells, and the others give
- * it time, since a launcher ends all with the first that ends. */
+/* What is wrong with the start as such is wrong for every rank: the first tells, and the others
+ * give it time, since a launcher ends all with the first that ends. */
 lt_err lt_rank_join(lt_group **out, const char *program)
 {
     lt_err err = lt_group_open(out);
@@ -92,6 +92,8 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
     if (so_far != LT_OK && !watch)
         return so_far;
     lt_err_take(&why);
+    if (so_far == LT_OK)
+        lt_watch_meet(watch, config->training.hang_timeout);
     LT_TRY(err = lt_rank_join(&group, "lt-train"));
     LT_TRY(err = lt_ranks_agree(group, so_far == LT_OK ? LT_OK : lt_err_give(&why)));
     LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));

@@ -1,4 +1,4 @@
-/* train/rank_life.h - this process as a rank: watched, joined to the others, trained, left in order. */
+/* train/rank_life.h - this process as a rank: watched, joined to others, trained, left in order. */
 #ifndef LT_TRAIN_RANK_LIFE_H
 #define LT_TRAIN_RANK_LIFE_H
 
@@ -6,12 +6,12 @@
 #include "comm/supervise.h"
 #include "config/config.h"
 
-/* lt_log_init, the first call of main: what is the same for all ranks is left to the first of them. */
+/* lt_log_init, main's first call: what is the same for all ranks is left to the first of them. */
 void lt_rank_log_init(const char *program);
 
 /* Next in main, before any thread: one of several ranks gets a supervisor.  True in the process
- * that is to go on, with its watch (NULL: alone, nobody watches); false in the supervisor when all is
- * over, with the exit status of the rank. */
+ * that is to go on, with its watch (NULL: alone, nobody watches); false in the supervisor when all
+ * is over, with the exit status of the rank. */
 bool lt_rank_begin(lt_watch **watch, int *status);
 
 /* Is this rank 0, or no rank at all?  What needs no other rank is for the first to say and do. */

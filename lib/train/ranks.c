@@ -10,7 +10,7 @@
 
 static const char *first_name;
 static char name[48];
-static _Thread_local bool failed_together; /* the last agreement of this rank was a failure */
+static _Thread_local bool failed_together; /* the last agreement was a failure, on every rank */
 
 void lt_ranks_talk(const lt_group *g, const char *program)
 {
@@ -34,8 +34,14 @@ lt_err lt_ranks_agree(lt_group *g, lt_err mine)
 {
     lt_err err = lt_group_agree(g, mine);
 
-    failed_together = err != LT_OK;
+    /* Ranks that have lost each other have agreed on nothing. */
+    failed_together = err != LT_OK && !atomic_load(&g->failed);
     return err;
+}
+
+void lt_ranks_go_on(void)
+{
+    failed_together = false;
 }
 
 bool lt_ranks_together(const lt_group *g, lt_err err)

@@ -13,6 +13,8 @@ int lt_ranks_threads(int local_world, int64_t asked);
 
 /* lt_group_agree, remembered for the last word. */
 LT_MUST_USE lt_err lt_ranks_agree(lt_group *g, lt_err mine);
+/* All ranks go on after an agreed failure: from here on it excuses none of them. */
+void lt_ranks_go_on(void);
 /* Do all ranks end with err alike: in success, stopped, or by an agreed failure? */
 bool lt_ranks_together(const lt_group *g, lt_err err);
 /* The same, asked before a run ends; if so rank 0 says the sentence here, while all are there: the

@@ -22,7 +22,7 @@ typedef struct plan_row {
 
 enum { PLAN_ROWS = 16 };
 
-/* What CUDA, cuBLASLt and cuDNN keep for themselves: 1.14 to 1.26 GB seen on H200 under driver 580. */
+/* What CUDA, cuBLASLt and cuDNN keep for themselves: 1.14 to 1.26 GB seen on H200, driver 580. */
 #define LIBRARY_BYTES 1260000000u
 
 static void fill_rows(plan_row rows[PLAN_ROWS], bool gpu, const lt_engine_bytes *b,
@@ -102,25 +102,6 @@ static void print_plan_json(FILE *out, const lt_plan_request *rq, const plan_row
             sum_rows(rows, ON_HOST), sum_rows(rows, IN_FILE), sum_rows(rows, ON_DEVICE));
 }
 
-static lt_err snapshot_bytes(uint64_t *out, const lt_engine_options *o)
-{
-    lt_zero_settings set = o->zero;
-    lt_param_table *table = lt_param_table_new(o->config);
-    lt_zero_plan *plan = NULL;
-    lt_err err;
-
-    set.world = o->world;
-    set.compute = o->shape.act;
-    set.grad = o->shape.grad;
-    set.training = true;
-    LT_TRY(err = lt_zero_plan_new(&plan, table, &set));
-    *out = lt_saver_bytes(plan, table);
-fail:
-    lt_zero_plan_free(plan);
-    lt_param_table_free(table);
-    return err;
-}
-
 lt_err lt_report_plan(lt_config *config, const lt_plan_request *request, FILE *out)
 {
     lt_plan_request own = *request, *rq = &own;
@@ -142,7 +123,7 @@ lt_err lt_report_plan(lt_config *config, const lt_plan_request *request, FILE *o
     s.engine.dev.n_threads = lt_ranks_threads((int)rq->ranks, config->threads);
     LT_TRY(err = lt_engine_plan(&b, &s.engine));
     if (config->checkpoint.async)
-        LT_TRY(err = snapshot_bytes(&snapshot, &s.engine));
+        snapshot = lt_saver_bytes(b.owned);
     fill_rows(rows, strcmp(rq->device, "cuda") == 0, &b, snapshot);
     if (rq->json)
         print_plan_json(out, rq, rows);

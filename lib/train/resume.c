@@ -90,9 +90,11 @@ static lt_err resume_newest(lt_engine *e, const lt_setup *s, lt_run_state *state
         char *older = NULL;
 
         err = g->rank == 0 ? fall_back(dir, *path, &older) : LT_OK;
-        LT_TRY(err = share(g, err, &older));
+        err = share(g, err, &older);
         free(*path);
         *path = older;
+        if (err != LT_OK)
+            break;
     }
 fail:
     return err;

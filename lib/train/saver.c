@@ -31,8 +31,7 @@ struct lt_saver {
     bool async;
     lt_zero_piece *pieces; /* of this rank */
     int n_pieces;
-    uint64_t n_values; /* of one group, all pieces */
-    float *memory;     /* async: LT_SNAPSHOT_GROUPS * n_values */
+    float *memory; /* async: LT_SNAPSHOT_GROUPS times the owned elements */
     lt_ckpt_tensor *tensors;
     lt_ckpt_slice *slices;
     lt_ckpt_writer *writer;
@@ -130,16 +129,9 @@ static void end_retiring(lt_saver *v)
     v->retiring = false;
 }
 
-uint64_t lt_saver_bytes(const lt_zero_plan *plan, const lt_param_table *table)
+uint64_t lt_saver_bytes(uint64_t owned)
 {
-    int n = 0;
-    lt_zero_piece *pieces = lt_zero_plan_pieces(plan, table, &n);
-    uint64_t values = 0;
-
-    for (int i = 0; i < n; i++)
-        values += (uint64_t)pieces[i].count;
-    free(pieces);
-    return values * LT_SNAPSHOT_GROUPS * sizeof(float);
+    return owned * LT_SNAPSHOT_GROUPS * sizeof(float);
 }
 
 typedef struct touch_task {
@@ -162,7 +154,7 @@ static void touch(lt_task *task, int64_t index, int worker)
 /* Plain memory is promised long before it is touched: better refused here than killed at a save. */
 static lt_err take_memory(lt_saver *v)
 {
-    uint64_t bytes = v->n_values * LT_SNAPSHOT_GROUPS * sizeof(float);
+    uint64_t bytes = lt_saver_bytes(lt_engine_bytes_used(v->e).owned);
     uint64_t there = lt_memory_available();
     void *memory = NULL;
     lt_pool *pool = lt_engine_device(v->e)->pool;
@@ -176,8 +168,8 @@ static lt_err take_memory(lt_saver *v)
                        "waits",
                        bytes, there);
     v->memory = memory;
-    /* Pages that the first save would have to wait for: 4 s for 1.5 GB on a virtual machine.  What a
-     * GPU is to reach has been touched by then. */
+    /* Pages that the first save would have to wait for: 4 s for 1.5 GB on a virtual machine.  What
+     * a GPU is to reach has been touched by then. */
     if (pool)
         lt_pool_run(pool, &(touch_task){ { touch }, memory, bytes }.task,
                     (int64_t)((bytes + TOUCH_BYTES - 1) / TOUCH_BYTES));
@@ -229,8 +221,6 @@ lt_err lt_saver_open(lt_saver **out, lt_engine *e, const lt_setup *s, bool async
         .source = { pull }, .e = e, .s = s, .group = lt_engine_group(e), .async = async
     };
     v->pieces = lt_zero_plan_pieces(lt_engine_zero_plan(e), table, &v->n_pieces);
-    for (int i = 0; i < v->n_pieces; i++)
-        v->n_values += (uint64_t)v->pieces[i].count;
     v->tensors = lt_snapshot_tensors(table);
     v->slices = lt_new_array0((size_t)v->n_pieces * LT_SNAPSHOT_GROUPS + 1, sizeof *v->slices);
     if (async)

@@ -5,7 +5,7 @@
  * straight from where the state lies, through one block of a few MiB.
  *
  *     lt_saver_start      all ranks, at the same step: snapshot; the thread begins
- *     lt_saver_word       how far this rank is; travels with each step's result
+ *     lt_saver_written    is this rank's part on disk?  Travels with each step's result
  *     lt_saver_look       all ranks, with everybody's words: commits once all have written
  *     lt_saver_finish     all ranks: waits for all, commits
  * The checkpoint exists from the commit on; whatever stops the run before leaves the older one. */
@@ -20,8 +20,8 @@ typedef struct lt_saver lt_saver;
  * without. */
 LT_MUST_USE lt_err lt_saver_open(lt_saver **out, lt_engine *e, const lt_setup *s, bool async);
 void lt_saver_close(lt_saver *v); /* NULL is fine; gives up an unfinished save */
-/* Host bytes that an asynchronous saver keeps. */
-uint64_t lt_saver_bytes(const lt_zero_plan *plan, const lt_param_table *table);
+/* Host bytes that an asynchronous saver keeps for so many elements (lt_engine_bytes). */
+uint64_t lt_saver_bytes(uint64_t owned);
 
 /* Ends a save that is under way first.  The error is every rank's.  Not async: the whole save. */
 LT_MUST_USE lt_err lt_saver_start(lt_saver *v, const lt_run_state *state);

@@ -1,7 +1,8 @@
 /* train/setup.h - a checked configuration -> everything a run needs but the device.
  *
- * Opens the data and the tokenizer, checks that data, tokenizer and model belong together, and turns
- * lengths given in epochs or tokens into steps.  Owns what it opened; borrows the configuration. */
+ * Opens the data and the tokenizer, checks that data, tokenizer and model belong together, and
+ * turns lengths given in epochs or tokens into steps.  Owns what it opened; borrows the
+ * configuration. */
 #ifndef LT_TRAIN_SETUP_H
 #define LT_TRAIN_SETUP_H
 
@@ -24,8 +25,8 @@ typedef struct lt_setup {
     int n_micro;
 } lt_setup;
 
-/* Borrows group; NULL: this process alone.  with_data false (--plan): nothing but the configuration is looked at, total_steps may be 0, and
- * lt_config_resolve_batch is the caller's. */
+/* Borrows group; NULL: this process alone.  with_data false (--plan): nothing but the configuration
+ * is looked at, total_steps may be 0, and lt_config_resolve_batch is the caller's. */
 LT_MUST_USE lt_err lt_setup_open(lt_setup *s, lt_config *config, lt_group *group, bool with_data);
 void lt_setup_release(lt_setup *s); /* zeroed is fine */
 

@@ -79,37 +79,6 @@ fail:
     return err;
 }
 
-/* The run in host memory; NULL: elsewhere. */
-static const float *host_run(lt_zero_store *z, lt_zero_class which, const lt_zero_run *run)
-{
-    const char *record;
-
-    if (run->record >= 0) {
-        record = lt_tier_host_view(z->optimizer_tier, run->record);
-        return record ? (const float *)(record + in_record(z, run, which)) : NULL;
-    }
-    if (z->dev->backend != &lt_backend_cpu || place_of(run, which) < 0)
-        return NULL;
-    return class_base(z, which) + place_of(run, which);
-}
-
-const float *lt_zero_host_view(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece)
-{
-    int64_t first = lt_zero_plan_state_of(z->plan, piece->owned);
-    const float *start = NULL;
-
-    for (int64_t at = 0; at < piece->count;) {
-        lt_zero_run run = lt_zero_plan_run(z->plan, first + at, piece->count - at);
-        const float *here = host_run(z, which, &run);
-
-        if (!here || (start && here != start + at))
-            return NULL;
-        start = start ? start : here;
-        at += run.count;
-    }
-    return start;
-}
-
 /* Stage 0: every rank has written the slices it owns; here they become everybody's. */
 static void share_part(lt_zero_store *z, const zero_part *part)
 {

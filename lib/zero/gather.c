@@ -1,11 +1,11 @@
 /* zero/gather.c - parameters: brought together before a unit is used, let go after, published after
  * an update.
  *
- * When units come and go (params_cut), a unit is gathered into its slot from everybody's slices, and
- * stays there until the slot is wanted or an update makes it stale.  The pass says in advance what it
- * will use; each gather looks ahead in that list and fills slots whose unit is neither in use nor
- * wanted earlier.  Slices that live in a tier are first brought to the tier's staging slots, record r
- * to slot r mod n, one look ahead before they are gathered. */
+ * When units come and go (params_cut), a unit is gathered into its slot from everybody's slices,
+ * and stays there until the slot is wanted or an update makes it stale.  The pass says in advance
+ * what it will use; each gather looks ahead in that list and fills slots whose unit is neither in
+ * use nor wanted earlier.  Slices that live in a tier are first brought to the tier's staging
+ * slots, record r to slot r mod n, one look ahead before they are gathered. */
 #include "zero/store_parts.h"
 
 /* ---- staging of the parameter tier */

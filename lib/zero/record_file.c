@@ -1,4 +1,5 @@
-/* zero/record_file.c - reserving, direct or cached transfers, and checksums of a file of records. */
+/* zero/record_file.c - reserving, direct or cached transfers, and checksums of a file of
+ * records. */
 #include "zero/record_file.h"
 
 #include "base/hash.h"

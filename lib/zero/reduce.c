@@ -1,9 +1,9 @@
 /* zero/reduce.c - gradients: summed over the ranks, and what a rank owns of the sums.
  *
- * Stages 0 and 1 keep all gradients and reduce them in place, once a step.  Stages 2 and 3 have a few
- * slots: a unit's gradients are written into its slot, reduced in place after every micro-step, and
- * added to the owned ones in fp32 when somebody is about to write into the slot again, so that the
- * reduction runs beside the backward pass of the units between. */
+ * Stages 0 and 1 keep all gradients and reduce them in place, once a step.  Stages 2 and 3 have a
+ * few slots: a unit's gradients are written into its slot, reduced in place after every micro-step,
+ * and added to the owned ones in fp32 when somebody is about to write into the slot again, so that
+ * the reduction runs beside the backward pass of the units between. */
 #include "zero/store_parts.h"
 
 bool lt_zero_grads_fresh(const lt_zero_store *z)

@@ -1,5 +1,5 @@
-/* zero/store.c - the store's life: buffers, slots, events and tiers as the plan has them; views into
- * them; and what went wrong. */
+/* zero/store.c - the store's life: buffers, slots, events and tiers as the plan has them; views
+ * into them; and what went wrong. */
 #include "zero/store_parts.h"
 
 #include <stdio.h>
@@ -173,9 +173,9 @@ void lt_zero_store_close(lt_zero_store *z)
         return;
     lt_err_take(&before); /* closing after a failure must not replace its sentence */
     (void)lt_dev_sync(z->dev);
-    (void)lt_err_give(&before);
     lt_tier_close(z->optimizer_tier);
     lt_tier_close(z->param_tier);
+    (void)lt_err_give(&before);
     free_events(z);
     if (z->plan->master_is_compute)
         z->master = NULL;

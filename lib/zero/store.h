@@ -7,8 +7,8 @@
  *     for (lt_zero_update_begin(z); lt_zero_update_next(z, &tile);)
  *         AdamW on tile
  * after which every gathered parameter follows, in the background, in the order of the next use.
- * Collectives run on LT_STREAM_COMM beside the computation; only gather waits.  Nothing waits on the
- * host (with the exceptions of overlap: false and of a file tier).  Failures of collectives and
+ * Collectives run on LT_STREAM_COMM beside the computation; only gather waits.  Nothing waits on
+ * the host (with the exceptions of overlap: false and of a file tier).  Failures of collectives and
  * tiers come out of lt_zero_check and of the blocking calls.
  *
  * The head's unit is gathered before a pass writes any gradient, and after it each unit (tied
@@ -25,10 +25,10 @@ typedef struct lt_zero_store lt_zero_store;
 /* Borrows all four for its life. */
 LT_MUST_USE lt_err lt_zero_store_open(lt_zero_store **out, lt_dev *dev, lt_comm *comm,
                                       const lt_zero_plan *plan, const lt_param_table *table);
-void lt_zero_store_close(lt_zero_store *z); /* NULL is fine */
+void lt_zero_store_close(lt_zero_store *z); /* NULL is fine; comm may have been closed before */
 
-/* The units that a pass is going to gather, in order, so that they are fetched ahead; borrowed until
- * the next call. */
+/* The units that a pass is going to gather, in order, so that they are fetched ahead; borrowed
+ * until the next call. */
 void lt_zero_pass_begin(lt_zero_store *z, const int *units, int n);
 void lt_zero_gather(lt_zero_store *z, int unit);
 void lt_zero_release(lt_zero_store *z, int unit);
@@ -69,18 +69,15 @@ LT_MUST_USE lt_err lt_zero_check(lt_zero_store *z);
 /* Everything has arrived: the device, the communication stream and the tiers are idle. */
 LT_MUST_USE lt_err lt_zero_sync(lt_zero_store *z);
 
-/* The owned buffers as host slices: `which` of element run `piece`; after lt_zero_sync.  Moments of a
- * frozen parameter are nowhere: read as zeros, not written. */
+/* The owned buffers as host slices: `which` of element run `piece`; after lt_zero_sync.  Moments of
+ * a frozen parameter are nowhere: read as zeros, not written. */
 typedef enum lt_zero_class { LT_ZERO_MASTER, LT_ZERO_MOMENT1, LT_ZERO_MOMENT2 } lt_zero_class;
 LT_MUST_USE lt_err lt_zero_read(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                 float *dst);
 LT_MUST_USE lt_err lt_zero_write(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece,
                                  const float *src);
-/* The run where it is, when that is host memory and in one piece; else NULL.  Valid until the next
- * update. */
-const float *lt_zero_host_view(lt_zero_store *z, lt_zero_class which, const lt_zero_piece *piece);
-/* After writing pieces on all ranks: compute weights = cast of masters, everywhere, and what stage 0
- * keeps of the others' slices. */
+/* After writing pieces on all ranks: compute weights = cast of masters, everywhere, and what stage
+ * 0 keeps of the others' slices. */
 LT_MUST_USE lt_err lt_zero_refresh(lt_zero_store *z);
 
 #endif

@@ -5,8 +5,9 @@
  *     exchange.c  host memory <-> owned state, refresh
  *
  * Two streams: compute, and communication beside it.  Each hands over to the other by an event:
- * lt_zero_hand_over before a collective reads what compute wrote, `ready` and `reduced` before compute
- * reads what a collective wrote, `used` before a collective overwrites what compute read. */
+ * lt_zero_hand_over before a collective reads what compute wrote, `ready` and `reduced` before
+ * compute reads what a collective wrote, `used` before a collective overwrites what compute
+ * read. */
 #ifndef LT_ZERO_STORE_PARTS_H
 #define LT_ZERO_STORE_PARTS_H
 

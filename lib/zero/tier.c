@@ -1,8 +1,9 @@
 /* zero/tier.c - what both kinds of tier share: the arithmetic of their bytes, the slots in device
  * memory with their events, and the first failure.
  *
- * A slot goes  free -> fetch -> held -> wait -> held and waited -> store or drop -> free.  `left` says
- * when its device memory may be overwritten; an event that was never recorded stands for now. */
+ * A slot goes  free -> fetch -> held -> wait -> held and waited -> store or drop -> free.  `left`
+ * says when its device memory may be overwritten; an event that was never recorded stands for
+ * now. */
 #include "zero/tier_parts.h"
 
 #include "base/mem.h"
@@ -310,10 +311,4 @@ lt_err lt_tier_write(lt_tier *t, int record, size_t offset, size_t bytes, const 
     if (!lt_tier_failed(t) && t->ops->write(t, record, offset, bytes, src) != LT_OK)
         lt_tier_note(t);
     return lt_tier_check(t);
-}
-
-void *lt_tier_host_view(lt_tier *t, int record)
-{
-    LT_BUG_ON(record < 0 || record >= t->n_records);
-    return t->ops->view ? t->ops->view(t, record) : NULL;
 }

@@ -10,8 +10,8 @@
  *                           record as it was
  * so record i + 1 arrives and record i - 1 leaves while record i is computed on.  With a file, one
  * thread reads and one writes; each record has its CRC-32C, checked when it is read; three slots or
- * more let all of it overlap.  The file is preallocated, loses its name as soon as it is open (a kill
- * leaves nothing behind), and is no part of any checkpoint. */
+ * more let all of it overlap.  The file is preallocated, loses its name as soon as it is open (a
+ * kill leaves nothing behind), and is no part of any checkpoint. */
 #ifndef LT_ZERO_TIER_H
 #define LT_ZERO_TIER_H
 
@@ -43,12 +43,12 @@ lt_tier_bytes lt_tier_plan(const lt_tier_options *o);
 LT_MUST_USE lt_err lt_tier_open(lt_tier **out, lt_dev *dev, const lt_tier_options *o);
 void lt_tier_close(lt_tier *t); /* NULL is fine */
 
-/* All calls come from the thread that owns the device.  Slots are used in any order; a slot holds one
- * record from fetch to store or drop, and its address never changes.  A fetch sees what was stored
- * before it, from whichever slot, and nothing stored later.  Waiting twice is fine.  A store comes
- * after a wait of LT_STREAM_COMPUTE; where another stream has waited, compute follows what it does
- * with the record before the drop.  HOST: the host never waits.  FILE: wait blocks until the record
- * is read, and any call may until the copy of the store before it has left the device.
+/* All calls come from the thread that owns the device.  Slots are used in any order; a slot holds
+ * one record from fetch to store or drop, and its address never changes.  A fetch sees what was
+ * stored before it, from whichever slot, and nothing stored later.  Waiting twice is fine.  A store
+ * comes after a wait of LT_STREAM_COMPUTE; where another stream has waited, compute follows what it
+ * does with the record before the drop.  HOST: the host never waits.  FILE: wait blocks until the
+ * record is read, and any call may until the copy of the store before it has left the device.
  *
  * The first failure stays for good: a file is neither read nor written after it, slots keep their
  * addresses with anything in them, so a loop need not look before it ends. */
@@ -61,14 +61,12 @@ LT_MUST_USE lt_err lt_tier_check(lt_tier *t);
 /* Everything stored or written has arrived (the host waits), and the first failure there was. */
 LT_MUST_USE lt_err lt_tier_flush(lt_tier *t);
 
-/* Part of a record <-> host memory, blocking, for checkpoints and first weights.  Waits for what was
- * stored, so no flush is needed; no slot may hold a record that is written.  FILE: one record at a
- * time is kept at hand, so parts of one record follow one another cheaply, and what was written goes
- * to the file when another record is asked for, fetched, or at the flush. */
+/* Part of a record <-> host memory, blocking, for checkpoints and first weights.  Waits for what
+ * was stored, so no flush is needed; no slot may hold a record that is written.  FILE: one record
+ * at a time is kept at hand, so parts of one record follow one another cheaply, and what was
+ * written goes to the file when another record is asked for, fetched, or at the flush. */
 LT_MUST_USE lt_err lt_tier_read(lt_tier *t, int record, size_t offset, size_t bytes, void *dst);
 LT_MUST_USE lt_err lt_tier_write(lt_tier *t, int record, size_t offset, size_t bytes,
                                  const void *src);
-/* HOST: the record's memory, readable after a flush; FILE: NULL. */
-void *lt_tier_host_view(lt_tier *t, int record);
 
 #endif

@@ -9,9 +9,9 @@
  *             writer: staging -> file.  Only the owner of the device calls into it, so the writer
  *             cannot wait for itself.  One store is pending at most.
  *
- * A slot is given to a thread at most once at a time: `reading` and `writing` say so, under the lock.
- * The reader holds back while its slot's staging, or its record, is still being written; the writer
- * waits for nobody. */
+ * A slot is given to a thread at most once at a time: `reading` and `writing` say so, under the
+ * lock. The reader holds back while its slot's staging, or its record, is still being written; the
+ * writer waits for nobody. */
 #include "zero/tier_parts.h"
 
 #include "base/log.h"

@@ -21,7 +21,7 @@ static host_tier *host_of(lt_tier *t)
     return (host_tier *)t;
 }
 
-static void *host_view(lt_tier *t, int record)
+static char *memory_of(lt_tier *t, int record)
 {
     return host_of(t)->memory + t->offset[record];
 }
@@ -58,7 +58,7 @@ static void host_fetch(lt_tier *t, int record, int slot)
         t->dev->backend->stream_wait(t->dev, LT_STREAM_COPY_IN, t->slots[i].left);
         h->leaving[i] = false;
     }
-    lt_tier_copy_in(t, record, slot, host_view(t, record));
+    lt_tier_copy_in(t, record, slot, memory_of(t, record));
 }
 
 /* After fetches of the record into other slots, which are to see it as it was. */
@@ -69,7 +69,7 @@ static void host_store(lt_tier *t, int slot)
     for (int i = 0; i < t->n_slots; i++)
         if (i != slot && t->slots[i].record == record)
             t->dev->backend->stream_wait(t->dev, LT_STREAM_COPY_OUT, t->slots[i].arrived);
-    lt_tier_copy_out(t, slot, host_view(t, record));
+    lt_tier_copy_out(t, slot, memory_of(t, record));
     host_of(t)->leaving[slot] = true;
 }
 
@@ -83,13 +83,13 @@ static void host_settle(lt_tier *t)
 
 static lt_err host_read(lt_tier *t, int record, size_t offset, size_t bytes, void *dst)
 {
-    memcpy(dst, (char *)host_view(t, record) + offset, bytes);
+    memcpy(dst, memory_of(t, record) + offset, bytes);
     return LT_OK;
 }
 
 static lt_err host_write(lt_tier *t, int record, size_t offset, size_t bytes, const void *src)
 {
-    memcpy((char *)host_view(t, record) + offset, src, bytes);
+    memcpy(memory_of(t, record) + offset, src, bytes);
     return LT_OK;
 }
 
@@ -102,5 +102,4 @@ const lt_tier_ops lt_tier_host_ops = {
     .settle = host_settle,
     .read = host_read,
     .write = host_write,
-    .view = host_view,
 };

@@ -42,7 +42,6 @@ typedef struct lt_tier_ops {
     void (*flush)(lt_tier *t);  /* after settle: what write kept back; NULL: nothing */
     lt_err (*read)(lt_tier *t, int record, size_t offset, size_t bytes, void *dst);
     lt_err (*write)(lt_tier *t, int record, size_t offset, size_t bytes, const void *src);
-    void *(*view)(lt_tier *t, int record); /* NULL: there is none */
 } lt_tier_ops;
 
 struct lt_tier {
@@ -68,8 +67,8 @@ extern const lt_tier_ops lt_tier_host_ops, lt_tier_file_ops;
 LT_MUST_USE lt_err lt_tier_memory_take(lt_tier *t, uint64_t bytes, void **out);
 void lt_tier_memory_give(lt_tier *t, uint64_t bytes, void *memory); /* NULL is fine */
 
-/* The slot's record from src on COPY_IN, once the slot is free; to dst on COPY_OUT, after what compute
- * was given. */
+/* The slot's record from src on COPY_IN, once the slot is free; to dst on COPY_OUT, after what
+ * compute was given. */
 void lt_tier_copy_in(lt_tier *t, int record, int slot, const void *src);
 void lt_tier_copy_out(lt_tier *t, int slot, void *dst);
 /* The host waits; a fault of the device becomes the tier's. */

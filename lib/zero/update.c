@@ -2,8 +2,8 @@
  * refresh of compute weights, are loops over it.
  *
  * Parts in the tier arrive ahead in its staging slots, record r in slot r mod n, and leave behind.
- * When the last part of a unit is done its weights are published, in the background, and a unit whose
- * weights are in the parameter tier goes back there. */
+ * When the last part of a unit is done its weights are published, in the background, and a unit
+ * whose weights are in the parameter tier goes back there. */
 #include "zero/store_parts.h"
 
 static int segment_at(const lt_zero_store *z, int at)
@@ -39,8 +39,8 @@ static int next_in_tier(const lt_zero_store *z, int unit)
     return -1;
 }
 
-/* The record is fetched although the update overwrites it: frozen segments are in it too, and a step
- * that is skipped writes nothing. */
+/* The record is fetched although the update overwrites it: frozen segments are in it too, and a
+ * step that is skipped writes nothing. */
 static void begin_unit(lt_zero_store *z, int unit)
 {
     int ahead;

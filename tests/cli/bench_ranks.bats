@@ -101,6 +101,17 @@ need_mpi() {
     [ "$(grep -c '^ *[12] dataparallel .* 1.00x' <<<"$output")" -eq 2 ]
 }
 
+@test "bench dataparallel: a baseline that finds no memory, at whichever buffer, is a row that failed" {
+    export OPENBLAS_NUM_THREADS=1
+    for mib in 450 500 550 600 650 700; do
+        run bash -c "ulimit -v $((mib * 1024)); lt-bench dataparallel --rows=dataparallel --precision=bf16 \
+            --layers=1 --seq=8 --batch=1 --gpus=1 --steps=1 --device=cpu --threads=1"
+        echo "$mib MiB: $status, $output"
+        [ "$status" -eq 1 ]
+        [[ "$output" == *"error: dataparallel, batch 1: "*"no memory for "* ]]
+    done
+}
+
 @test "bench dataparallel: PyTorch's rows, where it is there" {
     python=${PYTHON:-python3}
     peer="$BATS_TEST_DIRNAME/../peers/gpt2_torch.py"

@@ -244,6 +244,20 @@ saved_step() {
     ! ls ck | grep tmp
 }
 
+@test "train ranks: a rank that fails alone after a checkpoint in passing has failed ends the job" {
+    start_long 2 --checkpoint.every_steps=1000 --checkpoint.async=false
+    until_true 20 logged 5
+    prlimit --pid "$(ours 1 | tail -n 1)" --fsize=16384
+    until_true 20 grep -q 'no checkpoint' err
+    prlimit --pid "$(ours 0 | tail -n 1)" --fsize=16384 # of metrics.jsonl
+    end_of_job 10
+    [ "$status" -eq 1 ]
+    errors=$(grep -v 'no checkpoint' <<<"$errors")
+    [ "$(n_errors)" -eq 2 ]
+    [[ "$errors" == *"logs/metrics.jsonl: "*": File too large"* ]]
+    [[ "$errors" == *"error: rank 0 ("*") ended with status 1; last step "* ]]
+}
+
 # ---- stop and go on
 
 @test "train ranks: SIGUSR1 to one rank, or SIGTERM to all, saves on all and mpirun ends with 75" {

@@ -118,6 +118,20 @@ errors_of() {
     equal_one_host
 }
 
+@test "two hosts: a link that is cut before the ranks have met ends lt-train on both" {
+    write_config
+    start_job sh -c 'touch here.$OMPI_COMM_WORLD_RANK; until [ -e go ]; do sleep 0.05; done
+        exec lt-train run.yaml --training.hang_timeout=0.5'
+    until_true 20 eval '[ -e here.0 ] && [ -e here.1 ] && [ -e here.2 ] && [ -e here.3 ]'
+    sh "$hosts" cut
+    touch go
+    end_job
+    [ $seconds -lt 20 ]
+    [ "$(grep -c 'error: ' err)" -eq 1 ]
+    grep "error: rank 0 ($LT_HOSTS-a, pid [0-9]*) has waited [0-9]* s for the others to start: " err
+    [ ! -e ck ]
+}
+
 @test "two hosts: a cut link ends lt-train on both in 30 s, each names what it misses, and it goes on after" {
     write_config
     stage=--deepspeed.zero_optimization.stage=3

@@ -58,6 +58,27 @@ errors() {
     [[ "$output" == *"error: rank 0 ("*") hangs: no rank has moved for "*" s; it is at step 9, phase backward"* ]]
 }
 
+@test "watch: ranks that wait for one that never comes are ended, and rank 0 tells" {
+    job --early --misdeed=stop --who=0 --hang-timeout=0.1
+    [ "$status" -eq 1 ]
+    [ "$(errors)" -eq 1 ]
+    [[ "$output" == *"error: rank 0 ("*", pid "*") has waited "*" s for the others to start: one is missing, or the network between the hosts is cut" ]]
+    rm meet
+    job --early --misdeed=spin --who=2 --hang-timeout=0.1
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"error: rank 2 never joined the others, which have waited for "*" s"* ]]
+    rm meet
+    job --early --misdeed=stall --stall-s=2 --who=1 --hang-timeout=0 --steps=10
+    [ "$status" -eq 0 ]
+}
+
+@test "watch: a rank that left in good order and does not end is ended" {
+    job --late --misdeed=spin --who=1 --hang-timeout=0.1 --steps=10
+    [ "$status" -eq 1 ]
+    [ "$(errors)" -eq 1 ]
+    [[ "$output" == *"error: rank 1 ("*", pid "*") has left the others and not ended for "*" s"* ]]
+}
+
 @test "watch: a stall below the limit, a long save and hang_timeout 0 are no alarm" {
     job --steps=30 --who=1 --at=9 --misdeed=stall --stall-s=1 --hang-timeout=2
     [ "$status" -eq 0 ]

@@ -219,6 +219,21 @@ LT_TEST(tcp_no_rank_zero)
     LT_CHECK_FAILS(join(&g, 1, 2, port, 0.3), LT_EFAULT, expected);
 }
 
+/* It listens, says nothing, and the time is over when the connection is there. */
+LT_TEST(tcp_a_silent_stranger_is_not_waited_for)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t size = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    lt_group *g;
+
+    LT_CHECK(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 1) == 0);
+    LT_CHECK(getsockname(fd, (struct sockaddr *)&a, &size) == 0);
+    LT_CHECK_FAILS(join(&g, 1, 2, ntohs(a.sin_port), 0), LT_EFAULT,
+                   "within 0 s: what listens there is no rank of lt");
+    close(fd);
+}
+
 static void *abandon_soon(void *group)
 {
     usleep(100000);

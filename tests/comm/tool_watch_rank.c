@@ -31,7 +31,7 @@ typedef struct args {
     const char *meet, *misdeed;
     int64_t rank, world, local_rank, steps, who, at, every;
     double step_s, hang_timeout, stall_s, save_s;
-    bool early;
+    bool early, late;
 } args;
 
 static const lt_option options[] = {
@@ -49,6 +49,7 @@ static const lt_option options[] = {
     { "stall-s", 0, LT_OPT_REAL, offsetof(args, stall_s), "S", "of stall", 0, 1e6 },
     { "save-s", 0, LT_OPT_REAL, offsetof(args, save_s), "S", "a save at the end takes", 0, 1e6 },
     { "early", 0, LT_OPT_FLAG, offsetof(args, early), NULL, "misbehave before joining" },
+    { "late", 0, LT_OPT_FLAG, offsetof(args, late), NULL, "misbehave after leaving" },
     { 0 },
 };
 
@@ -107,7 +108,7 @@ static bool is_time(const args *a, uint64_t step)
 {
     uint64_t at = (uint64_t)a->at;
 
-    return a->rank == a->who && a->misdeed &&
+    return a->rank == a->who && a->misdeed && !a->late &&
            (step == at || (a->every && step > at && (step - at) % (uint64_t)a->every == 0));
 }
 
@@ -166,6 +167,8 @@ static lt_err steps(const args *a, meeting *m, lt_watch *w)
     pause_s(a->save_s);
     printf("rank %d ended at step %llu\n", (int)a->rank, (unsigned long long)step);
     lt_watch_leave(w);
+    if (a->late && a->rank == a->who)
+        misbehave(a);
     return stop ? lt_fail(LT_ERESTART, "saved at step %llu", (unsigned long long)step) : LT_OK;
 }
 
@@ -201,6 +204,7 @@ int main(int argc, char **argv)
     m = a.meet ? open_meeting(a.meet) : NULL;
     if (!m)
         LT_TRY(err = lt_fail(LT_EUSAGE, "--meet: no file to meet in"));
+    lt_watch_meet(watch, a.hang_timeout);
     if (a.early && a.rank == a.who)
         misbehave(&a);
     LT_TRY(err = join(&a, m, watch));

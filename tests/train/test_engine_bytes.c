@@ -113,7 +113,7 @@ static void count(thread_rank *me, void *arg)
     RANK_CHECK(me, lt_engine_device(r.engine)->scratch_bytes == used.scratch);
     if (c->paper)
         check_paper(me, r.engine, &used.state);
-    saver_bytes = lt_saver_bytes(lt_engine_zero_plan(r.engine), lt_engine_table(r.engine));
+    saver_bytes = lt_saver_bytes(used.owned);
     RANK_CHECK_OK(me, lt_saver_open(&saver, r.engine, &r.setup, true));
     RANK_CHECK(me, run_took.bytes[LT_MEMORY_PINNED] == used.host + saver_bytes);
     if (me->rank == 0)

@@ -237,20 +237,16 @@ LT_TEST(store_without_training_holds_parameters)
     }
 }
 
-/* On a CPU without tiers everything is host memory. */
 static void look(thread_rank *me, void *arg)
 {
     fake_store f = fake_store_open(me, arg);
 
-    for (int i = 0; f.open && i < f.n_pieces; i++)
-        for (int which = 0; which < N_STATES; which++)
-            RANK_CHECK(me, lt_zero_host_view(f.z, (lt_zero_class)which, &f.pieces[i]) != NULL);
     if (f.open)
         fake_check_state(&f);
     fake_store_close(&f);
 }
 
-LT_TEST(store_shows_host_memory_across_tiles)
+LT_TEST(store_reads_state_across_tiles)
 {
     for (int stage = 0; stage <= 3; stage++) {
         fake_run run = { .set = stage_of(stage) };

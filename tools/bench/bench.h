@@ -23,6 +23,9 @@ LT_MUST_USE lt_err bench_scale(int argc, char **argv);
 /* Words of options; LT_EUSAGE names the option and what was expected. */
 LT_MUST_USE lt_err bench_parse_precision(lt_dtype *out, const char *word);
 LT_MUST_USE lt_err bench_parse_recompute(lt_recompute *out, const char *word);
+/* "1,2,4": at most `most` whole numbers of bottom to top; LT_EUSAGE names the option. */
+LT_MUST_USE lt_err bench_parse_list(int64_t *out, int *n, int most, const char *option,
+                                    const char *word, int64_t bottom, int64_t top);
 
 LT_MUST_USE lt_err bench_fail_model(const char *word); /* the sentence for an unknown --model */
 LT_MUST_USE lt_err bench_no_arguments(const char *subcommand, const lt_opt_list *rest);

@@ -175,27 +175,3 @@ lt_err bench_job_peer(json_t **out, const bench_job *j, int64_t n, int64_t batch
     child_release(&c);
     return err;
 }
-
-lt_err bench_parse_list(int64_t *out, int *n, int most, const char *option, const char *word,
-                        int64_t bottom, int64_t top)
-{
-    const char *at = word;
-
-    for (*n = 0; *n < most; at++) {
-        size_t length = strcspn(at, ",");
-        char *part = lt_asprintf("%.*s", (int)length, at);
-        bool ok = lt_parse_int(part, &out[*n]) == LT_OK && out[*n] >= bottom && out[*n] <= top;
-
-        free(part);
-        if (!ok)
-            break;
-        ++*n;
-        at += length;
-        if (!*at)
-            return LT_OK;
-    }
-    return lt_fail(LT_EUSAGE,
-                   "--%s: expected up to %d numbers of %lld to %lld with commas between, found "
-                   "\"%s\"",
-                   option, most, (long long)bottom, (long long)top, word);
-}

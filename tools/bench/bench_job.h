@@ -45,7 +45,8 @@ typedef struct bench_job {
     }
 
 bench_job bench_job_default(void);
-/* Checks the words; `auto` becomes the device that is there.  Refused inside a job of many ranks. */
+/* Checks the words; `auto` becomes the device that is there.  Refused inside a job of many
+ * ranks. */
 LT_MUST_USE lt_err bench_job_check(bench_job *j, const char *subcommand);
 
 /* lt-bench train on n ranks, batch sequences each; *out is its object. */
@@ -56,9 +57,5 @@ LT_MUST_USE lt_err bench_job_peer(json_t **out, const bench_job *j, int64_t n, i
                                   const char *parallel);
 /* Script, interpreter and PyTorch are there; else says what is not. */
 bool bench_job_has_peer(const bench_job *j);
-
-/* "1,2,4": at most `most` whole numbers of bottom to top; LT_EUSAGE names the option. */
-LT_MUST_USE lt_err bench_parse_list(int64_t *out, int *n, int most, const char *option,
-                                    const char *word, int64_t bottom, int64_t top);
 
 #endif

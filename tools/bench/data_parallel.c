@@ -91,8 +91,9 @@ static lt_err take_first(data_parallel *p)
     uint64_t n = (uint64_t)p->layout.n * sizeof(float), rows = (uint64_t)(p->rows * p->n);
     lt_err err;
 
-    p->master = (float *)(void *)first->weights;
-    if (first->type != LT_F32)
+    if (first->type == LT_F32)
+        p->master = (float *)(void *)first->weights;
+    else
         LT_TRY(err = replica_take(first, n, &p->master));
     LT_TRY(err = replica_take(first, n, &p->moment1));
     LT_TRY(err = replica_take(first, n, &p->moment2));

@@ -2,8 +2,9 @@
  * baseline that ZeRO is held against.
  *
  * One process, N devices.  In every step the first device scatters the tokens, every other one
- * copies its weights, each computes in a thread of its own; then the first device fetches losses and
- * gradients, adds them up and updates the only masters and moments there are.  Nothing overlaps. */
+ * copies its weights, each computes in a thread of its own; then the first device fetches losses
+ * and gradients, adds them up and updates the only masters and moments there are.  Nothing
+ * overlaps. */
 #ifndef LT_TOOLS_DATA_PARALLEL_H
 #define LT_TOOLS_DATA_PARALLEL_H
 

@@ -2,6 +2,7 @@
 #include "replica.h"
 
 #include "base/mem.h"
+#include "train/engine.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -78,14 +79,6 @@ fail:
     return err;
 }
 
-/* As lib/train/engine.c: enough rows to keep the device's products busy. */
-static int64_t chunk_rows(const lt_dev *dev, int64_t rows)
-{
-    int64_t most = dev->backend == &lt_backend_cpu ? 512 : 8192;
-
-    return rows < most ? rows : most;
-}
-
 static lt_err take_all(replica *r)
 {
     uint64_t n = (uint64_t)r->layout->n, rows = (uint64_t)r->rows;
@@ -114,7 +107,7 @@ lt_err replica_open(replica *r, const char *device, const lt_dev_options *option
                     .type = shape->act,
                     .rows = shape->n_batch * shape->seq };
     LT_TRY(err = lt_dev_open(&r->dev, device, options));
-    s.chunk_rows = chunk_rows(r->dev, r->rows);
+    s.chunk_rows = lt_engine_chunk_rows(&s, r->dev->backend);
     LT_TRY(err = lt_model_new(&r->model, config, layout->table, &s));
     need = lt_model_need(r->model);
     need.n_threads = options->n_threads;

@@ -56,6 +56,8 @@ static lt_err run_row(const scale *s, scale_row *r)
     LT_TRY(err = lt_json_opt_real(o, "tokens_per_s", &tokens, "row"));
     LT_TRY(err = lt_json_opt_real(o, "ms_per_step", &r->ms, "row"));
     LT_TRY(err = lt_json_opt_int(o, "peak_bytes", 0, INT64_MAX, &r->bytes, "row"));
+    if (!(tokens > 0))
+        LT_TRY(err = lt_fail(LT_EFAULT, "no tokens_per_s in what it printed"));
     r->tokens_per_s = tokens;
 fail:
     json_decref(o);

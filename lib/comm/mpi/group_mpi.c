@@ -146,9 +146,9 @@ static const lt_group_ops mpi_ops = { .all_gather = mpi_all_gather,
                                       .gather = mpi_gather,
                                       .close = mpi_close };
 
-/* Our own waits sleep (mpi_parts.c), but MPI also waits by itself, in MPI_Init and the like.  A rank
- * computes in one thread at least and communicates in another: where that is more than the cores,
- * MPI shall give its core away.  The user's word wins. */
+/* Our own waits sleep (mpi_parts.c), but MPI also waits by itself, in MPI_Init and the like.  A
+ * rank computes in one thread at least and communicates in another: where that is more than the
+ * cores, MPI shall give its core away.  The user's word wins. */
 static void ask_for_yield(const lt_launch *launch)
 {
     if (2L * launch->local_world <= sysconf(_SC_NPROCESSORS_ONLN))

@@ -142,11 +142,7 @@ static bool begin_call(nccl_comm *c, lt_call_kind kind, lt_tensor in, int root)
     if (c->fault.code != LT_OK)
         return false;
     lt_watch_collective(c->base.group->watch);
-    c->call = (lt_call_mark){ .number = c->call.number + 1,
-                              .n = in.cols,
-                              .kind = (int32_t)kind,
-                              .dtype = (int32_t)in.dtype,
-                              .root = root };
+    c->call = lt_call_mark_of(c->call.number + 1, kind, in, root);
     if (c->marks && compare_calls(c) != LT_OK)
         keep_fault(c);
     return c->fault.code == LT_OK && in.cols > 0;

@@ -1,9 +1,9 @@
 /* comm/tcp/group_tcp.c - the control plane over TCP, for ranks that srun started without MPI.
  *
  * A star: everybody holds one connection, to rank 0, which passes on what is meant for others.  A
- * message is a head {kind, number, bytes} and its bytes; both sides know what comes next, and a head
- * that says something else is an error.  When rank 0 fails, it tells the others why before it goes,
- * so that all of them name the rank that is gone. */
+ * message is a head {kind, number, bytes} and its bytes; both sides know what comes next, and a
+ * head that says something else is an error.  When rank 0 fails, it tells the others why before it
+ * goes, so that all of them name the rank that is gone. */
 #include "comm/group_parts.h"
 #include "comm/tcp/tcp_meet.h"
 

@@ -2,8 +2,8 @@
  *
  * A rank that connects says hello: magic, version, its rank, the world, the job, its host.  Rank 0
  * answers with the magic and a reason to refuse, empty when it is welcome.  Whatever else connects
- * (a scanner, a rank of another job) is refused and logged, and holds rank 0 up for HELLO_SECONDS at
- * most.  Numbers travel as they lie in memory: the ranks of a job are one binary. */
+ * (a scanner, a rank of another job) is refused and logged, and holds rank 0 up for HELLO_SECONDS
+ * at most.  Numbers travel as they lie in memory: the ranks of a job are one binary. */
 #include "comm/tcp/tcp_meet.h"
 
 #include "base/clock.h"
@@ -226,7 +226,7 @@ static int try_first(const lt_launch *launch, const hello *h, double deadline, a
     freeaddrinfo(list);
     if (fd < 0)
         return -1;
-    set_patience(fd, SO_RCVTIMEO, milliseconds_left(deadline) / 1e3);
+    set_patience(fd, SO_RCVTIMEO, (milliseconds_left(deadline) + 1) / 1e3);
     if (send(fd, h, sizeof *h, MSG_NOSIGNAL) == (ssize_t)sizeof *h &&
         read_exactly(fd, a, sizeof *a) && memcmp(a->magic, magic, sizeof magic) == 0)
         return fd;
