@@ -8,6 +8,7 @@
 #   calls       no banned call; the library neither prints nor exits
 #   conditions  no #if inside braces of lib/**/*.c
 #   headers     every header compiles alone: C11, and C++17 for those that CUDA sources include
+#   columns     lines of lib, tools and tests at most 100 characters
 #   sizes       files at most 600 lines, tools/*/main.c 150, Makefile 200
 #   names       no two sources of lib/ and tools/ share a file name
 set -u
@@ -163,6 +164,25 @@ check_headers()
     tidy_messages " (header compiled alone as C++17)" <"$work/cxx" >>"$found"
 }
 
+# A line of text for the terminal, "...\n" alone on its line, is as long as what it prints: breaking
+# the literal would hide its width.
+check_columns()
+{
+    cat >"$work/columns.awk" <<'AWK'
+{
+    line = $0
+    if (line ~ /^ *"([^"\\]|\\.)*\\n",?$/) {
+        gsub(/^ *"|(\\n)+",?$/, "", line)
+        gsub(/\\"/, "\"", line)
+    }
+    gsub(/[\200-\277]/, "", line) # all bytes of a UTF-8 character but its first
+    if (length(line) > 100) print FILENAME ":" FNR ": longer than 100 columns"
+}
+AWK
+    files "lib tools tests" '*.c' '*.h' '*.cu' '*.cuh' |
+        LC_ALL=C xargs -r awk -f "$work/columns.awk" >>"$found"
+}
+
 check_sizes()
 {
     files "Makefile lib tools tests pipelines" '*.c' '*.h' '*.cu' '*.cuh' '*.sh' '*.bats' '*.mk' \
@@ -184,6 +204,7 @@ check_names()
 check_format
 check_sources
 check_headers
+check_columns
 check_sizes
 check_names
 sort -u -t: -k1,1 -k2,2n -k3 "$found" | tee "$work/sorted"

@@ -1,6 +1,8 @@
-/* base/cpus.h - sets of CPUs: the kernel's lists ("0-3,8"), what this process may use, shares of it.
+/* base/cpus.h - sets of CPUs: the kernel's lists ("0-3,8"), what this process may use,
+ * shares of it.
  *
- * CPUs from LT_CPUS_MOST on are left out, as sched_getaffinity leaves them out of a set this size. */
+ * CPUs from LT_CPUS_MOST on are left out, as sched_getaffinity leaves them out
+ * of a set this size. */
 #ifndef LT_BASE_CPUS_H
 #define LT_BASE_CPUS_H
 

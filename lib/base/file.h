@@ -1,9 +1,9 @@
 /* base/file.h - files: bounded reads, and writes that appear whole or not at all.
  *
  * Reading goes through pread with every length checked against the size that is really there.
- * Writing goes to "NAME.tmp.PID", is synced, renamed and the directory synced: a kill or a power cut
- * leaves the old file or the new one under NAME.  A failed write, sync or close is final.  A NAME
- * that is a device or a pipe is written in place. */
+ * Writing goes to "NAME.tmp.PID", is synced, renamed and the directory synced: a kill or a power
+ * cut leaves the old file or the new one under NAME.  A failed write, sync or close is final.  A
+ * NAME that is a device or a pipe is written in place. */
 #ifndef LT_BASE_FILE_H
 #define LT_BASE_FILE_H
 
@@ -39,8 +39,9 @@ lt_writer_commit(lt_writer *w);     /* flush, fsync, rename, fsync directory; fr
 void lt_writer_abort(lt_writer *w); /* removes the temporary; NULL is fine */
 
 /* Which name a file that is written as `path` gets by rename: path itself, or the end of a chain of
- * symbolic links, which stay.  *out (free it) is NULL where only writing in place will do: a device, a
- * pipe, an open file without a name (/dev/stdout of a removed one).  LT_EIO: links in a circle. */
+ * symbolic links, which stay.  *out (free it) is NULL where only writing in place will do: a
+ * device, a pipe, an open file without a name (/dev/stdout of a removed one).  LT_EIO:
+ * links in a circle. */
 LT_MUST_USE lt_err lt_path_to_replace(char **out, const char *path);
 
 /* Write all of a small file atomically. */

@@ -1,4 +1,5 @@
-/* base/hash.h - digests: CRC32C (checkpoints, TensorBoard), XXH64 (shards), SHA-256 (identities). */
+/* base/hash.h - digests: CRC32C (checkpoints, TensorBoard), XXH64 (shards),
+ * SHA-256 (identities). */
 #ifndef LT_BASE_HASH_H
 #define LT_BASE_HASH_H
 

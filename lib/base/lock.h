@@ -9,8 +9,8 @@
 
 typedef struct lt_lock lt_lock;
 
-/* Takes DIR/NAME, making both.  When another has it: LT_EIO, "DIR: another job WORK here: " and host,
- * pid and start of the holder, so `work` reads like "writes checkpoints". */
+/* Takes DIR/NAME, making both.  When another has it: LT_EIO, "DIR: another job WORK here: " and
+ * host, pid and start of the holder, so `work` reads like "writes checkpoints". */
 LT_MUST_USE lt_err lt_lock_take(lt_lock **out, const char *dir, const char *name, const char *work);
 void lt_lock_drop(lt_lock *lock); /* NULL is fine */
 

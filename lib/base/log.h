@@ -1,8 +1,8 @@
 /* base/log.h - talk on stderr: one line a message, prefixed with the program's name.
  *
  * Data goes to stdout and never through here.  A progress line is drawn only when stderr is a
- * terminal and is wiped before any message, so the two never mix.  Each goes out in one write(2), so
- * lines of many processes do not mix either (on a pipe: up to PIPE_BUF bytes).  Safe from any
+ * terminal and is wiped before any message, so the two never mix.  Each goes out in one write(2),
+ * so lines of many processes do not mix either (on a pipe: up to PIPE_BUF bytes).  Safe from any
  * thread. */
 #ifndef LT_BASE_LOG_H
 #define LT_BASE_LOG_H
@@ -29,9 +29,9 @@ void lt_log_progress(const char *fmt, ...) LT_PRINTF(1, 2);
 void lt_log_progress_end(void);   /* keeps the last progress line and moves on */
 bool lt_log_progress_shown(void); /* would lt_log_progress draw? */
 
-/* This process is one of several with the same command line, and another one speaks for all: what is
- * the same in each, --help and its like and the sentence of LT_EUSAGE, is left to that one.  Until the
- * next lt_log_init. */
+/* This process is one of several with the same command line, and another one speaks for all: what
+ * is the same in each, --help and its like and the sentence of LT_EUSAGE, is left to that one.
+ * Until the next lt_log_init. */
 void lt_log_defer(void);
 bool lt_log_defers(void);
 

@@ -21,7 +21,8 @@ LT_MUST_USE lt_err lt_alloc_array(void *out, uint64_t n, size_t bytes, const cha
 /* a * b + c without wrap; false when it does not fit. */
 bool lt_size_muladd(uint64_t a, uint64_t b, uint64_t c, uint64_t *out);
 
-/* A growing byte string; {0} is empty.  data is NUL-terminated when size > 0 or after lt_buf_cstr. */
+/* A growing byte string; {0} is empty.  data is NUL-terminated when size > 0 or after
+ * lt_buf_cstr. */
 typedef struct lt_buf {
     char *data;
     size_t size, capacity;
@@ -39,7 +40,8 @@ void lt_array_reserve(void *array, size_t *capacity, size_t need, size_t bytes);
 
 /* Peak resident set of this process in bytes (getrusage), 0 if unknown. */
 uint64_t lt_peak_rss(void);
-/* Bytes of the machine's memory that can be had without pushing others out; 0 if nobody can tell. */
+/* Bytes of the machine's memory that can be had without pushing others out;
+ * 0 if nobody can tell. */
 uint64_t lt_memory_available(void);
 
 #define LT_ALIGN_UP(x, a) (((x) + ((a)-1)) / (a) * (a)) /* for any positive a */

@@ -48,9 +48,9 @@ typedef struct lt_command {
     const lt_option *options;
 } lt_command;
 
-/* Parses argv[1..]; what is no option lands in `rest` (borrowed).  --help, --man and --version print
- * to stdout, unless this process leaves that to another (lt_log_defer), and set *done: the caller
- * then returns LT_OK. */
+/* Parses argv[1..]; what is no option lands in `rest` (borrowed).  --help, --man and --version
+ * print to stdout, unless this process leaves that to another (lt_log_defer), and set *done: the
+ * caller then returns LT_OK. */
 LT_MUST_USE lt_err lt_options_parse(const lt_command *cmd, int argc, char **argv, void *values,
                                     lt_opt_list *rest, bool *done);
 void lt_opt_list_add(lt_opt_list *list, const char *item);
@@ -64,7 +64,8 @@ LT_MUST_USE lt_err lt_parse_int(const char *text, int64_t *out);
 LT_MUST_USE lt_err lt_parse_real(const char *text, double *out);
 LT_MUST_USE lt_err lt_parse_size(const char *text, uint64_t *out);
 
-/* The name in names[] (NULL-terminated) nearest to `word` by edit distance; NULL if none is near. */
+/* The name in names[] (NULL-terminated) nearest to `word` by edit distance;
+ * NULL if none is near. */
 const char *lt_nearest(const char *word, const char *const *names);
 
 #define LT_VERSION "0.1.0"

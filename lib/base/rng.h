@@ -1,7 +1,8 @@
 /* base/rng.h - randomness without state.
  *
  * A random word is a pure function of (seed, stream, index): nothing to save in a checkpoint, the
- * same at any rank count.  lt_mix64 is the splitmix64 finaliser (Steele, Lea, Flood, OOPSLA 2014). */
+ * same at any rank count.  lt_mix64 is the splitmix64 finaliser (Steele, Lea, Flood,
+ * OOPSLA 2014). */
 #ifndef LT_BASE_RNG_H
 #define LT_BASE_RNG_H
 

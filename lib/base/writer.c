@@ -1,8 +1,9 @@
 /* base/writer.c - the writer of base/file.h: a temporary beside the target, synced, renamed.
  *
  * A target that exists and is no regular file (/dev/null, a FIFO, /dev/full) is written in place:
- * renaming over a device would replace it.  A symbolic link stays: what it leads to is replaced.  The first fault is kept: whatever comes after it
- * returns the same sentence, and commit removes the temporary. */
+ * renaming over a device would replace it.  A symbolic link stays: what it leads to is replaced.
+ * The first fault is kept: whatever comes after it returns the same sentence, and commit removes
+ * the temporary. */
 #include "base/file.h"
 #include "base/temporary.h"
 

@@ -1,10 +1,10 @@
 /* batch/sampler.h - which window of the data the k-th sample reads: a pure function, no state.
  *
- * A data set of n tokens has N = floor((n - T) / T) windows of T + 1 tokens in every epoch.  Sample k
- * belongs to epoch e = k / N and reads window x = perm(k mod N; seed, stream, e), the tokens
- * [o + x T, o + x T + T], with o = o(seed, stream, e) in [0, T): each epoch cuts the text elsewhere.
- * Rank count, micro-batch and threads appear nowhere, so they cannot change the order; the one
- * number to save is k.  Without shuffling o = 0, x = k mod N and N = floor((n - 1) / T). */
+ * A data set of n tokens has N = floor((n - T) / T) windows of T + 1 tokens in every epoch.  Sample
+ * k belongs to epoch e = k / N and reads window x = perm(k mod N; seed, stream, e), the tokens
+ * [o + x T, o + x T + T], with o = o(seed, stream, e) in [0, T): each epoch cuts the text
+ * elsewhere.  Rank count, micro-batch and threads appear nowhere, so they cannot change the order;
+ * the one number to save is k.  Without shuffling o = 0, x = k mod N and N = floor((n - 1) / T). */
 #ifndef LT_BATCH_SAMPLER_H
 #define LT_BATCH_SAMPLER_H
 
@@ -38,7 +38,8 @@ typedef struct lt_sampler {
 LT_MUST_USE lt_err lt_sampler_init(lt_sampler *s, uint64_t n_tokens, uint64_t seq_len,
                                    uint64_t seed, uint64_t stream, bool shuffle, const char *name);
 
-/* First of the T + 1 tokens of sample k.  By value the sampler is a cache: any order of k is fine. */
+/* First of the T + 1 tokens of sample k.  By value the sampler is a cache:
+ * any order of k is fine. */
 uint64_t lt_sampler_first_token(lt_sampler *s, uint64_t k);
 
 #ifdef __cplusplus

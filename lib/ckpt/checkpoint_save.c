@@ -1,8 +1,8 @@
 /* ckpt/checkpoint_save.c - the commit protocol (FORMAT.md section 4).
  *
- * Order is everything here: data synced, then the MANIFEST synced, then the rename, then the sync of
- * the directory that holds the name.  Nothing is retried after a failed sync: the kernel may have
- * dropped the pages. */
+ * Order is everything here: data synced, then the MANIFEST synced, then the rename, then the sync
+ * of the directory that holds the name.  Nothing is retried after a failed sync: the kernel may
+ * have dropped the pages. */
 #include "ckpt/checkpoint_save.h"
 #include "base/file.h"
 #include "base/log.h"

@@ -21,8 +21,8 @@
 
 #include "ckpt/manifest.h"
 
-/* Elements [first, first + count) of a tensor; data is host memory of the caller, NULL: the request's
- * source has it. */
+/* Elements [first, first + count) of a tensor; data is host memory of the caller, NULL: the
+ * request's source has it. */
 typedef struct lt_ckpt_slice {
     const char *group; /* LT_CKPT_WEIGHTS, "exp_avg", "exp_avg_sq": one file a group and rank */
     const char *name;  /* of a tensor; once a group and rank */

@@ -43,7 +43,8 @@ static bool count_bytes(lt_ckpt_write_watch *watch, uint64_t n)
 }
 
 /* Asks for leftovers of CPU and disk.  Not SCHED_IDLE: where every core computes all the time, the
- * save would still be running when the next one is due.  A refusal changes nothing but the price. */
+ * save would still be running when the next one is due.  A refusal changes nothing but the
+ * price. */
 static void step_back(void)
 {
     enum { WHO_PROCESS = 1, CLASS_SHIFT = 13, BEST_EFFORT = 2, LOWEST = 7, NICE = 10 };

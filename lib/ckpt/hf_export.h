@@ -1,8 +1,8 @@
 /* ckpt/hf_export.h - checkpoint -> Hugging Face folder, as a stream.
  *
- * Memory does not depend on the model: two buffers of LT_HF_EXPORT_BUFFER bytes, the reader's block,
- * the headers, and the tokenizer files.  Every block of the weights and every copied file is checked
- * against its sum.  The folder appears whole, by a rename, or not at all.
+ * Memory does not depend on the model: two buffers of LT_HF_EXPORT_BUFFER bytes, the reader's
+ * block, the headers, and the tokenizer files.  Every block of the weights and every copied file is
+ * checked against its sum.  The folder appears whole, by a rename, or not at all.
  *
  *     config.json             with the dtype of the export      generation_config.json
  *     model.safetensors       or model-00001-of-0000N and model.safetensors.index.json

@@ -70,7 +70,8 @@ static lt_err put(lt_hf_stream *s, lt_safetensors_writer *w, const lt_ckpt_tenso
         lt_convert(spare, s->dtype, values, LT_F32, n);
         out = spare;
     }
-    /* A value that is not finite stays so when narrowed: one look at the result sees both faults. */
+    /* A value that is not finite stays so when narrowed:
+     * one look at the result sees both faults. */
     if (!s->allow_nonfinite && has_nonfinite(out, s->dtype, n))
         return fail_value(s, t, values, n, first);
     LT_TRY(err = lt_safetensors_writer_write(w, out, bytes));

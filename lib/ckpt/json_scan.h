@@ -1,8 +1,8 @@
 /* ckpt/json_scan.h - a pull scanner over JSON text in memory.
  *
  * The headers this room reads come from strangers and may be 100 MB.  A tree of nodes would cost
- * many times the text ("{}," is three bytes and a hash table); here nothing is allocated: the caller
- * walks the text and takes what it expects.  Every fault is LT_EFORMAT "NAME: byte N: ...".
+ * many times the text ("{}," is three bytes and a hash table); here nothing is allocated: the
+ * caller walks the text and takes what it expects.  Every fault is LT_EFORMAT "NAME: byte N: ...".
  *
  *     LT_TRY(err = lt_json_scan_open(s, '{', &at));
  *     for (;;) {

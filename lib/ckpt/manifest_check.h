@@ -1,4 +1,5 @@
-/* ckpt/manifest_check.h - the rules a parsed MANIFEST must meet, and the tables that look-ups use. */
+/* ckpt/manifest_check.h - the rules a parsed MANIFEST must meet,
+ * and the tables that look-ups use. */
 #ifndef LT_CKPT_MANIFEST_CHECK_H
 #define LT_CKPT_MANIFEST_CHECK_H
 

@@ -2,8 +2,8 @@
  *
  * The file is untrusted.  It is refused unless: it is a regular file; the header has at most
  * 100 MB and the file holds it; keys are unique, names at most 1 KiB, at most 10^6 tensors of rank
- * at most 8; every shape product times the element size, without overflow, equals the tensor's span;
- * spans start at 0, leave no hole, do not overlap, and the last one ends where the file ends.
+ * at most 8; every shape product times the element size, without overflow, equals the tensor's
+ * span; spans start at 0, leave no hole, do not overlap, and the last one ends where the file ends.
  * Data is read with pread; nothing is mapped. */
 #ifndef LT_CKPT_SAFETENSORS_H
 #define LT_CKPT_SAFETENSORS_H

@@ -204,8 +204,8 @@ typedef struct lt_config {
     struct lt_config_origins *origins; /* where each value came from; private to config/ */
 } lt_config;
 
-/* Reads yaml_path ("-" is stdin), then overrides ("--training.lr=1e-4"; a list is comma-separated or
- * repeated), checks, resolves, and reads model.path/config.json if named.  *out untouched on
+/* Reads yaml_path ("-" is stdin), then overrides ("--training.lr=1e-4"; a list is comma-separated
+ * or repeated), checks, resolves, and reads model.path/config.json if named.  *out untouched on
  * failure.  LT_EUSAGE for anything wrong in the text, LT_ENOTSUP for "known, not supported yet". */
 LT_MUST_USE lt_err lt_config_load(lt_config **out, const char *yaml_path, int n_overrides,
                                   const char *const *overrides);
@@ -219,7 +219,8 @@ void lt_config_free(lt_config *c); /* NULL is fine */
 LT_MUST_USE lt_err lt_config_resolve_model(lt_config *c);
 
 /* Fills batch_size, gradient_accumulation_steps, global_batch_size for `world` ranks: any two give
- * the third exactly; one of the first and last alone means accumulation 1; none means batch_size 8. */
+ * the third exactly; one of the first and last alone means accumulation 1; none means
+ * batch_size 8. */
 LT_MUST_USE lt_err lt_config_resolve_batch(lt_config *c, int64_t world);
 
 /* Refuses by key and line what is understood but not built yet; call before training. */

@@ -10,7 +10,8 @@
 
 enum { COMMENT_COLUMN = 44 };
 
-/* Section lines down to the parent of `key`, as far as `open` (the section printed last) differs. */
+/* Section lines down to the parent of `key`,
+ * as far as `open` (the section printed last) differs. */
 static void open_sections(lt_buf *out, const char *key, char *open, size_t room)
 {
     const char *last = lt_setting_last(key);

@@ -1,4 +1,5 @@
-/* config/setting.c - finding rows of the option table, and the row that a wrong key was meant to be. */
+/* config/setting.c - finding rows of the option table,
+ * and the row that a wrong key was meant to be. */
 #include "config/setting.h"
 #include "base/options.h"
 

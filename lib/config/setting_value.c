@@ -1,5 +1,5 @@
-/* config/setting_value.c - typed and ranged values of settings: from text, in and out of the struct.
- * Back to text is setting_format.c. */
+/* config/setting_value.c - typed and ranged values of settings: from text, in and out of the
+ * struct.  Back to text is setting_format.c. */
 #include "config/setting_value.h"
 #include "base/options.h"
 

@@ -63,7 +63,8 @@ static lt_err cpu_open(lt_dev **out, const lt_dev_options *options)
 {
     lt_cpu_dev *dev = lt_new0(sizeof *dev);
 
-    /* The pool's workers call OpenBLAS side by side; its own threads would only get in their way. */
+    /* The pool's workers call OpenBLAS side by side;
+     * its own threads would only get in their way. */
     openblas_set_num_threads(1);
     dev->base.backend = &lt_backend_cpu;
     dev->base.ops = &choose_kernels()->ops;

@@ -27,9 +27,9 @@ typedef struct lt_graph lt_graph;
 struct lt_buf; /* base/mem.h */
 typedef struct lt_backend lt_backend;
 
-/* Who computes attention on a GPU.  AUTO: cuDNN where it is present and takes the call, else our own
- * kernels; CUDNN: no device opens without it and no training shape is planned that it does not take;
- * REFERENCE: our own kernels. */
+/* Who computes attention on a GPU.  AUTO: cuDNN where it is present and takes the call, else our
+ * own kernels; CUDNN: no device opens without it and no training shape is planned that it does not
+ * take; REFERENCE: our own kernels. */
 typedef enum lt_attention_kind {
     LT_ATTENTION_AUTO,
     LT_ATTENTION_CUDNN,
@@ -84,10 +84,10 @@ struct lt_backend {
     void (*describe)(lt_dev *dev, char *text,
                      size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
     void (*health)(lt_dev *dev, lt_dev_health *out);
-    /* Choices that decide bits (tuned GEMM algorithms) as text for a checkpoint, and back; both NULL
-     * where nothing is chosen.  What is loaded replaces what was chosen before, in every call that is
-     * enqueued from then on (but not in graphs).  LT_EMISMATCH: made on another kind of device or
-     * library. */
+    /* Choices that decide bits (tuned GEMM algorithms) as text for a checkpoint, and back; both
+     * NULL where nothing is chosen.  What is loaded replaces what was chosen before, in every call
+     * that is enqueued from then on (but not in graphs).  LT_EMISMATCH: made on another kind of
+     * device or library. */
     void (*tuning_save)(lt_dev *dev, struct lt_buf *out);
     lt_err (*tuning_load)(lt_dev *dev, const char *text, size_t n, const char *source);
 

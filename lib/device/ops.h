@@ -8,7 +8,8 @@
  * H heads, D head width.  "act" types (activations, weights) are fp32 or bf16, the same in one call
  * unless said otherwise; gradients of parameters ("grad" type) are fp32 or the act type.  Sums are
  * taken in fp32 or better.  `add` true: outputs marked (+)= add to what is there; false: overwrite.
- * Outputs come first, then inputs, then scalars; an optional operand is absent when .data is NULL. */
+ * Outputs come first, then inputs, then scalars; an optional operand is absent
+ * when .data is NULL. */
 #ifndef LT_DEVICE_OPS_H
 #define LT_DEVICE_OPS_H
 
@@ -69,7 +70,8 @@ typedef struct lt_range {
 typedef enum lt_epilogue {
     LT_EPI_NONE,
     LT_EPI_ACT, /* aux = D as above; D = act(aux).  aux may be absent when nobody needs it */
-    LT_EPI_DACT, /* D = D * act'(aux); col_sum (+)= column sums of D when present (per add_col_sum) */
+    /* D = D * act'(aux); col_sum (+)= column sums of D when present (per add_col_sum) */
+    LT_EPI_DACT,
 } lt_epilogue;
 
 typedef struct lt_matmul {
@@ -166,7 +168,8 @@ typedef struct lt_adamw {
     bool decoupled;
 } lt_adamw;
 
-/* Loss scaling, constants of the run, under DeepSpeed's names; not dynamic: the scale never moves. */
+/* Loss scaling, constants of the run, under DeepSpeed's names;
+ * not dynamic: the scale never moves. */
 typedef struct lt_loss_scaling {
     bool dynamic;
     float min_loss_scale;
@@ -189,8 +192,8 @@ typedef struct lt_ops {
     void (*act)(lt_dev *dev, lt_tensor out, lt_tensor x, lt_act kind);
 
     /* ---- the transformer's own */
-    /* out (R, C) = wte (V, C) row ids[r] + wpe (P, C) row positions[r]; ids, positions (1, R) int32;
-     * wpe and positions absent together */
+    /* out (R, C) = wte (V, C) row ids[r] + wpe (P, C) row positions[r]; ids, positions
+     * (1, R) int32; wpe and positions absent together */
     void (*embed)(lt_dev *dev, lt_tensor out, lt_tensor ids, lt_tensor positions, lt_tensor wte,
                   lt_tensor wpe);
     /* dwte (+)= scatter of dout by ids (add_wte), dwpe (+)= by positions (add_wpe); grad types; the
@@ -211,8 +214,8 @@ typedef struct lt_ops {
     /* *sum (one double, device memory) = sum of squares of the flat vector g (1, n) fp32 or act */
     void (*sum_squares)(lt_dev *dev, double *sum, lt_tensor g);
     /* sums (n_ranks, n + 2): of each rank n sums of squares, its loss_sum, and a word that is the
-     * caller's own.  From them, in this order: loss_sum, grad_norm, skip, clip (max_norm <= 0: no clipping), adam_t, bias1,
-     * bias2_sqrt of *state. */
+     * caller's own.  From them, in this order: loss_sum, grad_norm, skip, clip (max_norm <= 0: no
+     * clipping), adam_t, bias1, bias2_sqrt of *state. */
     void (*grad_norm_finish)(lt_dev *dev, lt_step_state *state, const double *sums, int n_ranks,
                              int n, float max_norm, const lt_adamw *run);
     /* Only when state->skip: first_bad = the least i whose ranges[i] (device memory, elements of

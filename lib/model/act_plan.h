@@ -2,9 +2,9 @@
  *
  * The model's code runs once against a recording device (act_record.c), whose operations do nothing
  * but tell the plan which tensors they touch.  lt_act_pack then places all of them in one arena so
- * that two that live at the same time never overlap.  Later the same code runs for real and the n-th
- * define gets the n-th place: lifetimes are true by construction, and recomputation needs no table
- * of its own: defining a tensor again starts another life.
+ * that two that live at the same time never overlap.  Later the same code runs for real and the
+ * n-th define gets the n-th place: lifetimes are true by construction, and recomputation needs no
+ * table of its own: defining a tensor again starts another life.
  *
  *      arena |  a a a a a   d d d d d d |      time runs to the right; d takes over the bytes
  *            |    b b b b b b   e e e   |      of a once a was used for the last time

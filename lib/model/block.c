@@ -3,9 +3,9 @@
  *     input --norm1--> qkv --attention--> proj --(+ input)--> mid
  *     mid ----norm2--> fc --act--> proj --> branch          output = mid + branch
  *
- * The output is added where it is next needed: in the norm of the following block, which reads both.
- * What the backward pass finds depends on the recompute setting; what it does not find it computes
- * again with the same operations, hence the same bits. */
+ * The output is added where it is next needed: in the norm of the following block, which reads
+ * both.  What the backward pass finds depends on the recompute setting; what it does not find it
+ * computes again with the same operations, hence the same bits. */
 #include "model/transformer.h"
 
 #include <math.h>

@@ -56,7 +56,8 @@ size_t lt_model_use_bytes(const lt_model *m, lt_use use);
 size_t lt_model_cache_bytes(const lt_model *m); /* KV cache of LT_USE_GENERATE */
 lt_dev_need lt_model_need(const lt_model *m);   /* for lt_dev_reserve and lt_backend.plan */
 /* Floating point operations of forward + backward per token (recomputation not counted): 6 per
- * matrix weight and 12 L T H D attention (PaLM, Chowdhery et al. 2022, appendix B), causal halved. */
+ * matrix weight and 12 L T H D attention (PaLM, Chowdhery et al. 2022, appendix B), causal
+ * halved. */
 double lt_model_flops_per_token(const lt_model *m);
 
 /* From here on the model runs on dev, with this memory (lt_model_arena_bytes, _cache_bytes). */
@@ -73,8 +74,9 @@ void lt_model_train(lt_model *m, const lt_model_batch *batch, lt_tensor losses,
 void lt_model_evaluate(lt_model *m, const lt_model_batch *batch, lt_tensor losses);
 /* logits (R, V physical) fp32; columns from vocab_size on are padding */
 void lt_model_logits(lt_model *m, const lt_model_batch *batch, lt_tensor logits);
-/* Appends batch (B = generate_batch, n new positions each from `past` on) to the KV cache and writes
- * the logits of each sequence's last position: (B, V physical) fp32.  Starts over at past = 0. */
+/* Appends batch (B = generate_batch, n new positions each from `past` on) to the KV cache and
+ * writes the logits of each sequence's last position: (B, V physical) fp32.
+ * Starts over at past = 0. */
 void lt_model_generate(lt_model *m, const lt_model_batch *batch, int64_t past, int64_t n,
                        lt_tensor logits);
 

@@ -2,16 +2,16 @@
  *
  * A pass enqueues the same operations on the same memory whenever its key is the same, so a device
  * that can (lt_backend.capture_begin) need not be told kernel by kernel each time.  The first pass
- * with a key runs as it stands: libraries tune and compile in it.  The second is recorded, later ones
- * are played without running the model's code.  Recorded are the operations between two hooks, one
- * graph each; the hooks (lt_unit_access) enqueue collectives, copies and events, belong to the step
- * and are called in every pass:
+ * with a key runs as it stands: libraries tune and compile in it.  The second is recorded, later
+ * ones are played without running the model's code.  Recorded are the operations between two hooks,
+ * one graph each; the hooks (lt_unit_access) enqueue collectives, copies and events, belong to the
+ * step and are called in every pass:
  *
  *     acquire 1 | graph | release 1 | acquire 2 | graph | release 2 ...
  *
- * Owns the graphs.  A table of operations other than that of lt_tapes_new (device/profile.h) is never
- * recorded.  An operation that cannot be recorded is a fault that the next lt_dev_sync returns.
- * LT_GRAPHS=0 in the environment: every pass runs as it stands. */
+ * Owns the graphs.  A table of operations other than that of lt_tapes_new (device/profile.h) is
+ * never recorded.  An operation that cannot be recorded is a fault that the next lt_dev_sync
+ * returns.  LT_GRAPHS=0 in the environment: every pass runs as it stands. */
 #ifndef LT_MODEL_TAPE_H
 #define LT_MODEL_TAPE_H
 

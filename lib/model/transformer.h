@@ -83,7 +83,8 @@ void lt_model_grads_done(lt_model *m, int unit);
 lt_tensor lt_model_param(lt_model *m, lt_role role, int layer);
 lt_tensor lt_model_grad(lt_model *m, lt_role role, int layer);
 
-/* S_BRANCH (added to the stream of the block before) -> S_BRANCH.  Layer 0 finds S_INPUT defined. */
+/* S_BRANCH (added to the stream of the block before) -> S_BRANCH.
+ * Layer 0 finds S_INPUT defined. */
 void lt_block_forward(lt_model *m, int layer);
 /* S_DRESID: gradient of the block's output -> of its input; parameter gradients (+)=. */
 void lt_block_backward(lt_model *m, int layer, bool add);

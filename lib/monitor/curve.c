@@ -1,9 +1,9 @@
 /* curve.c - metrics.jsonl to SVG.
  *
  * Everything is drawn in user units of one pixel: a title line, the plot box with a grid, the raw
- * training loss reduced to its extremes per pixel column (so spikes stay visible at any length), its
- * moving average, the evaluations as dots, and a legend.  Colours follow the reader's light or dark
- * setting through one style sheet. */
+ * training loss reduced to its extremes per pixel column (so spikes stay visible at any length),
+ * its moving average, the evaluations as dots, and a legend.  Colours follow the reader's light or
+ * dark setting through one style sheet. */
 #include "monitor/curve.h"
 #include "base/file.h"
 #include "monitor/metrics.h"

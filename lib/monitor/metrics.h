@@ -3,10 +3,10 @@
  * metrics.jsonl holds one JSON object a line, steps strictly rising.  Numbers are printed with the
  * fewest digits that read back to the same bits; "loss_hex" is the loss as a C99 hexadecimal float,
  * so two runs compare bit for bit with cmp or diff.  NaN and infinity are strings ("nan", "inf",
- * "-inf"), because JSON has no such numbers.  A line goes out in one write(2): a reader that follows
- * the file sees whole lines.  The log is derived data: it never stops a resume.  A line that a
- * crash tore is dropped, and lines beyond the step that a run resumes from are cut off, so no step
- * appears twice.  Filling the numbers in is the training loop's work. */
+ * "-inf"), because JSON has no such numbers.  A line goes out in one write(2): a reader that
+ * follows the file sees whole lines.  The log is derived data: it never stops a resume.  A line
+ * that a crash tore is dropped, and lines beyond the step that a run resumes from are cut off, so
+ * no step appears twice.  Filling the numbers in is the training loop's work. */
 #ifndef LT_MONITOR_METRICS_H
 #define LT_MONITOR_METRICS_H
 

@@ -1,7 +1,7 @@
 /* tb_events.c - TFRecord framing and the few protocol buffer fields that scalars need.
  *
- *     Event   { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5 }
- *     Summary { repeated Value value = 1 }      Value { string tag = 1; float simple_value = 2 }  */
+ *   Event   { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5 }
+ *   Summary { repeated Value value = 1 }      Value { string tag = 1; float simple_value = 2 }  */
 #include "monitor/tb_events.h"
 #include "base/clock.h"
 #include "base/file.h"

@@ -52,8 +52,8 @@ static lt_err unlink_file(const char *path)
     return LT_OK;
 }
 
-/* Removes DIR/SPLIT-NNNNN.lts.zst from number `first` on.  The highest goes first: a kill in between
- * leaves numbers without a gap, so the next try finds them all. */
+/* Removes DIR/SPLIT-NNNNN.lts.zst from number `first` on.  The highest goes first: a kill in
+ * between leaves numbers without a gap, so the next try finds them all. */
 static lt_err remove_shards(const lt_shard_folder *f, const char *split, int n, size_t first)
 {
     size_t stop = first;

@@ -66,7 +66,8 @@ fail:
     return err;
 }
 
-/* DOCS and FIDX lie where the counts say they must: HEAD frames DOCS FIDX FOOT SEEK without gaps. */
+/* DOCS and FIDX lie where the counts say they must:
+ * HEAD frames DOCS FIDX FOOT SEEK without gaps. */
 static lt_err check_layout(const lt_shard_reader *r)
 {
     const lt_shard_foot *f = &r->info.foot;

@@ -1,7 +1,7 @@
 /* shard/shard_reader.h - random access to one shard file.
  *
- * Owns the mapping of the file and a desk (a decompressor and one decoded frame), or shares the desk
- * of another reader; keeps no descriptor open.  Opening checks size, footer, header, both
+ * Owns the mapping of the file and a desk (a decompressor and one decoded frame), or shares the
+ * desk of another reader; keeps no descriptor open.  Opening checks size, footer, header, both
  * index blocks (checksums, order, ranges) and never scans the frames; a frame is checked when it is
  * decoded: size, zstd checksum against the index, ids below the vocabulary size.
  * One thread at a time. */
@@ -25,8 +25,8 @@ typedef struct lt_shard_reader lt_shard_reader;
 LT_MUST_USE lt_err lt_shard_reader_open(lt_shard_reader **out, const char *path);
 void lt_shard_reader_close(lt_shard_reader *r); /* NULL is fine */
 
-/* r decodes on `other`'s desk from now on: a data set of thousands of shards needs one.  `other` must
- * be closed after r, and r must not have read anything yet. */
+/* r decodes on `other`'s desk from now on: a data set of thousands of shards needs one.  `other`
+ * must be closed after r, and r must not have read anything yet. */
 LT_MUST_USE lt_err lt_shard_reader_share(lt_shard_reader *r, lt_shard_reader *other);
 
 const lt_shard_info *lt_shard_reader_info(const lt_shard_reader *r);
@@ -43,8 +43,8 @@ LT_MUST_USE lt_err lt_shard_reader_frame(const lt_shard_reader *r, uint64_t fram
 LT_MUST_USE lt_err lt_shard_reader_check_frame(lt_shard_reader *r, uint64_t frame);
 
 /* Position of the first document end at or after `token`; n_tokens if there is none (the document
- * goes on in the next shard).  *ordinal, unless NULL: how many documents end before `token`, which is
- * the number of the document that holds it. */
+ * goes on in the next shard).  *ordinal, unless NULL: how many documents end before `token`, which
+ * is the number of the document that holds it. */
 uint64_t lt_shard_reader_next_end(const lt_shard_reader *r, uint64_t token, uint64_t *ordinal);
 
 /* The tokens [*first, *first + *n) of document `ordinal` (below n_docs) in this shard. */

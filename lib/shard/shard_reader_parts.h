@@ -1,8 +1,8 @@
 /* shard/shard_reader_parts.h - the inside of a shard reader; for shard_open.c and shard_reader.c.
  *
  * The file is mapped, so its bytes may change under us after they were checked.  What was checked
- * at opening keeps answers honest; every offset is checked again where it is used, and a file that is
- * cut raises SIGBUS (shard_guard.h). */
+ * at opening keeps answers honest; every offset is checked again where it is used, and a file that
+ * is cut raises SIGBUS (shard_guard.h). */
 #ifndef LT_SHARD_SHARD_READER_PARTS_H
 #define LT_SHARD_SHARD_READER_PARTS_H
 

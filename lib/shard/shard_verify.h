@@ -8,9 +8,9 @@
 extern "C" {
 #endif
 
-/* Every frame's two checksums, decoding and ids, the content root and the zstd seek table, on top of
- * what opening checks: no byte of the file is outside of some check.  The sentence names the file,
- * the frame and the offset of the first damage. */
+/* Every frame's two checksums, decoding and ids, the content root and the zstd seek table, on top
+ * of what opening checks: no byte of the file is outside of some check.  The sentence names the
+ * file, the frame and the offset of the first damage. */
 LT_MUST_USE lt_err lt_shard_verify(lt_shard_reader *r);
 
 typedef struct lt_shard_repair {

@@ -2,8 +2,8 @@
  *
  * A stream carries documents as token ids, and the tokenizer itself: its identity and its
  * tokenizer.json.  Bytes depend on the token sequence alone, never on how it was cut into calls or
- * on who produced it.  Every block is checksummed and an end block with totals closes the stream, so
- * a producer that died is "truncated" at the reader, never a shorter corpus.
+ * on who produced it.  Every block is checksummed and an end block with totals closes the stream,
+ * so a producer that died is "truncated" at the reader, never a shorter corpus.
  * Writer and reader borrow the descriptor: the caller opens and closes it. */
 #ifndef LT_SHARD_TOKEN_STREAM_H
 #define LT_SHARD_TOKEN_STREAM_H

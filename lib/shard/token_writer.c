@@ -1,8 +1,8 @@
 /* shard/token_writer.c - writes the token stream.
  *
- * A block is flushed when the next token (plus a possible document end) would not fit any more, never
- * by a call's end: that makes its boundaries a function of the tokens, and lets a document end still
- * join the block of its last token. */
+ * A block is flushed when the next token (plus a possible document end) would not fit any more,
+ * never by a call's end: that makes its boundaries a function of the tokens, and lets a document
+ * end still join the block of its last token. */
 #include "shard/token_stream_parts.h"
 
 #include "base/file.h"

@@ -3,8 +3,8 @@
  * The result is always that of merging, again and again, the leftmost pair of lowest rank.
  * Up to LT_MERGE_SCAN symbols a scan for the minimum is fastest.  Longer pieces go through a sweep
  * over the ranks, linear in the piece: with monotone ranks a merge only makes pairs of higher rank,
- * so all pairs of one rank can be merged in one go and no rank is visited twice.  A table whose ranks
- * are not monotone is merged with a heap. */
+ * so all pairs of one rank can be merged in one go and no rank is visited twice.  A table whose
+ * ranks are not monotone is merged with a heap. */
 #ifndef LT_TEXT_BPE_MERGE_H
 #define LT_TEXT_BPE_MERGE_H
 

@@ -1,4 +1,5 @@
-/* bpe_train.c - learning merges: words as symbols in one array, the best pair merged again and again.
+/* bpe_train.c - learning merges: words as symbols in one array,
+ * the best pair merged again and again.
  *
  * Every merge removes symbols, so all merging together is linear in the symbols of the distinct
  * words; a merge visits only the words that its entry of the queue names. */
@@ -40,8 +41,8 @@ static void spread_words(trainer *t, const uint32_t byte_id[256])
     lt_pair_queue_flush(&t->queue);
 }
 
-/* Merges the pair in one word from left to right.  The merged pair itself is not counted down: it is
- * never asked for again. */
+/* Merges the pair in one word from left to right.  The merged pair itself is not counted down: it
+ * is never asked for again. */
 static void merge_word(trainer *t, uint32_t w, const lt_pair_entry *pair, uint32_t merged)
 {
     uint32_t *s = t->symbols + t->words->words[w].offset, n = t->n_symbols[w], to = 0;

@@ -1,8 +1,9 @@
 /* text/bpe_train.h - byte-pair encoding learnt from word counts.
  *
- * Same result as Hugging Face's BpeTrainer over ByteLevel with its whole alphabet, except that counts
- * are 64 bits wide: ids are the special tokens, the 256 bytes in alphabet order, the merges; each
- * step merges the most frequent pair, of equally frequent ones the smaller (left id, right id). */
+ * Same result as Hugging Face's BpeTrainer over ByteLevel with its whole alphabet, except that
+ * counts are 64 bits wide: ids are the special tokens, the 256 bytes in alphabet order, the merges;
+ * each step merges the most frequent pair, of equally frequent ones the smaller
+ * (left id, right id). */
 #ifndef LT_TEXT_BPE_TRAIN_H
 #define LT_TEXT_BPE_TRAIN_H
 

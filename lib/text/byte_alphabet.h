@@ -1,8 +1,9 @@
-/* text/byte_alphabet.h - the printable stand-ins for bytes in vocab.json, merges.txt, tokenizer.json.
+/* text/byte_alphabet.h - the printable stand-ins for bytes
+ * in vocab.json, merges.txt, tokenizer.json.
  *
- * 0x21-0x7E, 0xA1-0xAC and 0xAE-0xFF stand for themselves; the 68 other bytes are U+0100, U+0101 ...
- * in byte order.  The "alphabet order" is the order of those code points, "GPT-2 order" puts the 188
- * that stand for themselves first: both are the same order. */
+ * 0x21-0x7E, 0xA1-0xAC and 0xAE-0xFF stand for themselves; the 68 other bytes are U+0100,
+ * U+0101 ... in byte order.  The "alphabet order" is the order of those code points, "GPT-2 order"
+ * puts the 188 that stand for themselves first: both are the same order. */
 #ifndef LT_TEXT_BYTE_ALPHABET_H
 #define LT_TEXT_BYTE_ALPHABET_H
 

@@ -1,7 +1,8 @@
 /* text/chunk_texts.h - from a chunk's parts to the texts of its documents: JSONL lines are parsed,
  * invalid UTF-8 is replaced or refused, and all of it is counted.
  *
- * Made to run in many threads, one scratch each; counts of all threads add up to the same totals. */
+ * Made to run in many threads, one scratch each;
+ * counts of all threads add up to the same totals. */
 #ifndef LT_TEXT_CHUNK_TEXTS_H
 #define LT_TEXT_CHUNK_TEXTS_H
 

@@ -92,8 +92,8 @@ static void give_text(lt_chunker *c, size_t end, bool ends_document)
     c->in_document = !ends_document;
 }
 
-/* Gives out the documents that are complete and, before the end of the input, as much of the next as
- * can be cut off.  A separator may begin in the last bytes: they wait. */
+/* Gives out the documents that are complete and, before the end of the input, as much of the next
+ * as can be cut off.  A separator may begin in the last bytes: they wait. */
 static void take_text(lt_chunker *c, bool at_end)
 {
     const lt_buf *text = &c->chunk->text;

@@ -1,9 +1,10 @@
 /* text/chunker.h - a list of inputs as a sequence of chunks that threads can encode on their own.
  *
  * A chunk holds parts: a document, a piece of one, or whole lines of JSONL.  Where a document is
- * longer than a chunk it is cut where no token can span (pretoken.h), so the chunks' tokens joined are
- * the document's tokens.  Chunks depend on the inputs alone, never on who asks.  Memory: one chunk,
- * usually `target` bytes; a single word or line may make it LT_PRETOKEN_MAX or LT_JSONL_LINE_MAX. */
+ * longer than a chunk it is cut where no token can span (pretoken.h), so the chunks' tokens joined
+ * are the document's tokens.  Chunks depend on the inputs alone, never on who asks.  Memory: one
+ * chunk, usually `target` bytes; a single word or line may make it LT_PRETOKEN_MAX or
+ * LT_JSONL_LINE_MAX. */
 #ifndef LT_TEXT_CHUNKER_H
 #define LT_TEXT_CHUNKER_H
 

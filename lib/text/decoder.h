@@ -1,7 +1,7 @@
 /* text/decoder.h - token ids -> text, as a stream.
  *
- * A token may end inside a character.  Those bytes are held back until the next token completes them,
- * so everything that comes out is valid UTF-8 and can be shown at once. */
+ * A token may end inside a character.  Those bytes are held back until the next token completes
+ * them, so everything that comes out is valid UTF-8 and can be shown at once. */
 #ifndef LT_TEXT_DECODER_H
 #define LT_TEXT_DECODER_H
 

@@ -1,9 +1,9 @@
 /* encoder.c - text -> ids: cut, look the word up, merge it when it is new.
  *
- * The cache: a word of at most 15 bytes, zero-padded, with its length in byte 15, is the key; a slot
- * is one cache line of key and up to 11 ids.  Two neighbouring slots form a set; a new word pushes
- * the older of the two out, so hot words stay and memory is fixed.  Only text decides its contents,
- * and a cached answer equals a merged one, so results never depend on it. */
+ * The cache: a word of at most 15 bytes, zero-padded, with its length in byte 15, is the key; a
+ * slot is one cache line of key and up to 11 ids.  Two neighbouring slots form a set; a new word
+ * pushes the older of the two out, so hot words stay and memory is fixed.  Only text decides its
+ * contents, and a cached answer equals a merged one, so results never depend on it. */
 #include "text/encoder.h"
 #include "text/bpe_merge.h"
 #include "text/pretoken.h"

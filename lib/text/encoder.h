@@ -1,7 +1,7 @@
 /* text/encoder.h - text -> token ids, for one thread.
  *
- * Owns a cache of short words (4 MiB, fixed, so memory never grows with the text) and the memory for
- * merging long ones. */
+ * Owns a cache of short words (4 MiB, fixed, so memory never grows with the text) and the memory
+ * for merging long ones. */
 #ifndef LT_TEXT_ENCODER_H
 #define LT_TEXT_ENCODER_H
 
@@ -21,8 +21,8 @@ void lt_encoder_free(lt_encoder *e);               /* NULL is fine */
  * encode without special tokens and tiktoken's encode_ordinary on valid UTF-8. */
 void lt_encode(lt_encoder *e, const void *text, size_t n, lt_ids *out);
 
-/* Pieces so far that were as long as LT_PRETOKEN_MAX allows and therefore perhaps cut: only there can
- * the ids differ from those references. */
+/* Pieces so far that were as long as LT_PRETOKEN_MAX allows and therefore perhaps cut: only there
+ * can the ids differ from those references. */
 uint64_t lt_encoder_n_cut(const lt_encoder *e);
 
 #endif

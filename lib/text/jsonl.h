@@ -9,8 +9,8 @@
 
 enum { LT_JSONL_DEPTH = 512 }; /* deeper nesting is refused */
 
-/* Appends the string to out and adds the surrogates replaced to *n_replaced.  NULL, or in a few words
- * (static) what is wrong; out then holds nothing of use. */
+/* Appends the string to out and adds the surrogates replaced to *n_replaced.  NULL, or in a few
+ * words (static) what is wrong; out then holds nothing of use. */
 const char *lt_jsonl_field(const char *line, size_t n, const char *field, lt_buf *out,
                            uint64_t *n_replaced);
 

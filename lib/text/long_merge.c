@@ -4,8 +4,8 @@
  * last byte, so both neighbours are found with the table of lengths:
  *
  *     position   0    1    2    3    4    5          symbols  "th" "e" "re"
- *     symbol     th   th   e    re   re              next of 0: 0 + length(th); previous of 3: the one
- *     link       pairs of one rank, doubly linked,   that ends at 2
+ *     symbol     th   th   e    re   re              next of 0: 0 + length(th); previous of 3: the
+ *     link       pairs of one rank, doubly linked,   one that ends at 2
  *                kept at the position of the left symbol
  */
 #include "text/bpe_merge.h"

@@ -23,9 +23,9 @@ typedef struct lt_merge_table {
     bool monotone;  /* no merge makes a pair of its own or a lower rank */
 } lt_merge_table;
 
-/* Takes over `merges` (by rank) and `length` (by id), both from the heap; every id is below n_ids, at
- * most LT_TOKEN_ID_LIMIT.  Of a pair that is given twice the later rank counts, as in Hugging Face's
- * tokenizers. */
+/* Takes over `merges` (by rank) and `length` (by id), both from the heap; every id is below n_ids,
+ * at most LT_TOKEN_ID_LIMIT.  Of a pair that is given twice the later rank counts, as in Hugging
+ * Face's tokenizers. */
 void lt_merge_table_init(lt_merge_table *t, lt_merge *merges, size_t n, uint32_t *length,
                          uint32_t n_ids);
 void lt_merge_table_release(lt_merge_table *t);

@@ -1,10 +1,10 @@
-/* text/pair_queue.h - the pairs of neighbouring symbols while BPE is trained: counts, and a queue by
- * count.
+/* text/pair_queue.h - the pairs of neighbouring symbols while BPE is trained: counts, and a queue
+ * by count.
  *
- * The queue is lazy.  An entry keeps the count of when it was pushed and the words in which the pair
- * was new then; counts only fall afterwards, so an entry whose count is out of date is pushed again
- * with the true one.  This is Hugging Face's bookkeeping, kept exactly: when two merges make the same
- * token, a pair can be in the queue twice, each entry with its own words. */
+ * The queue is lazy.  An entry keeps the count of when it was pushed and the words in which the
+ * pair was new then; counts only fall afterwards, so an entry whose count is out of date is pushed
+ * again with the true one.  This is Hugging Face's bookkeeping, kept exactly: when two merges make
+ * the same token, a pair can be in the queue twice, each entry with its own words. */
 #ifndef LT_TEXT_PAIR_QUEUE_H
 #define LT_TEXT_PAIR_QUEUE_H
 

@@ -130,8 +130,8 @@ static bool is_plain_cut(const uint8_t *s, size_t at)
     return byte_class[s[at]] == SPACE && byte_class[s[at - 1]] != SPACE && !is_blank_before(s, at);
 }
 
-/* A blank at the end of a text belongs to the run before it, so a cut behind a blank would change the
- * left side unless the run goes on. */
+/* A blank at the end of a text belongs to the run before it, so a cut behind a blank would change
+ * the left side unless the run goes on. */
 size_t lt_pretoken_safe_cut(const uint8_t *s, size_t n)
 {
     size_t cut = 0, end = 0, window = n < 65536 ? n : 65536, size;

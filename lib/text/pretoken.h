@@ -3,7 +3,8 @@
  *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  *
  * Merges never cross these cuts, so every piece can be encoded alone and a text may be handed to
- * several threads at any cut.  Bytes that are no UTF-8 count as "other" characters, as U+FFFD does. */
+ * several threads at any cut.  Bytes that are no UTF-8 count as "other" characters, as U+FFFD
+ * does. */
 #ifndef LT_TEXT_PRETOKEN_H
 #define LT_TEXT_PRETOKEN_H
 

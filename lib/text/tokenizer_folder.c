@@ -1,7 +1,8 @@
 /* tokenizer_folder.c - reads the older pair of files, vocab.json and merges.txt.
  *
- * The pair does not say which tokens are special.  A token that is neither a byte nor made by a merge
- * can never come from text, so it is taken to be one: <|endoftext|> of GPT-2, <s> </s> <pad> of OPT. */
+ * The pair does not say which tokens are special.  A token that is neither a byte nor made by a
+ * merge can never come from text, so it is taken to be one: <|endoftext|> of GPT-2, <s> </s> <pad>
+ * of OPT. */
 #include "base/file.h"
 #include "base/json.h"
 #include "text/byte_alphabet.h"

@@ -1,7 +1,8 @@
 /* text/utf8.h - decoding and repair of UTF-8.
  *
  * A malformed stretch is split as Unicode recommends and as Python and Rust do: each maximal start
- * of a well-formed sequence, or else each single byte, counts as one error and becomes one U+FFFD. */
+ * of a well-formed sequence, or else each single byte, counts as one error and becomes one
+ * U+FFFD. */
 #ifndef LT_TEXT_UTF8_H
 #define LT_TEXT_UTF8_H
 
@@ -9,8 +10,8 @@
 
 enum { LT_UTF8_INVALID = -1 };
 
-/* The character at s (n > 0 bytes are readable): its code point, or LT_UTF8_INVALID with *size = the
- * bytes that one U+FFFD stands for.  *size is 1..4 and at most n. */
+/* The character at s (n > 0 bytes are readable): its code point, or LT_UTF8_INVALID with *size =
+ * the bytes that one U+FFFD stands for.  *size is 1..4 and at most n. */
 int32_t lt_utf8_decode(const uint8_t *s, size_t n, size_t *size);
 
 /* How many bytes at the start of s are valid UTF-8. */

@@ -1,5 +1,5 @@
-/* test_log.c - what reaches stderr, on a file and on a terminal, and in how many writes; what main()
- * returns. */
+/* test_log.c - what reaches stderr, on a file and on a terminal, and in how many writes; what
+ * main() returns. */
 #include "base/file.h"
 #include "base/log.h"
 #include "lt_test.h"

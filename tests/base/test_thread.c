@@ -1,4 +1,5 @@
-/* test_thread.c - every task runs exactly once, in regions of every size, and memory is in order. */
+/* test_thread.c - every task runs exactly once, in regions of every size,
+ * and memory is in order. */
 #include "base/mem.h"
 #include "base/thread.h"
 #include "lt_test.h"

@@ -38,8 +38,8 @@ LT_TEST(perm_works_up_to_64_bits)
     }
 }
 
-/* Chi-square of (x, perm(x)) over 64 x 64 bins: 4095 degrees of freedom, deviation about 90; half of
- * the margins are fixed, so values near 3969 are expected. */
+/* Chi-square of (x, perm(x)) over 64 x 64 bins: 4095 degrees of freedom, deviation about 90; half
+ * of the margins are fixed, so values near 3969 are expected. */
 LT_TEST(perm_looks_random)
 {
     enum { N = 1 << 18, BINS = 64 };

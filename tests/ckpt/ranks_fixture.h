@@ -1,7 +1,8 @@
 /* ranks_fixture.h - a whole tensor space in memory, saved by any number of ranks cut at random.
  *
  * Ranks borrow ranges of the space, so a cut needs no data of its own.  Seed 0 cuts evenly and in
- * rank order; any other seed draws the borders, the rank of each range and the order of the slices. */
+ * rank order; any other seed draws the borders, the rank of each range and the order of the
+ * slices. */
 #ifndef RANKS_FIXTURE_H
 #define RANKS_FIXTURE_H
 

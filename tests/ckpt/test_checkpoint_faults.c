@@ -1,7 +1,7 @@
 /* A save that is killed or refused by the system at every single one of its calls.
  *
- * The save runs in a child under ptrace.  It is killed at its k-th system call, or that call is made
- * to fail, for every k; the parent then asks what a restart would find.  x86-64 Linux. */
+ * The save runs in a child under ptrace.  It is killed at its k-th system call, or that call is
+ * made to fail, for every k; the parent then asks what a restart would find.  x86-64 Linux. */
 #include "ckpt_fixture.h"
 
 #include "base/log.h"
@@ -87,8 +87,8 @@ static bool fail_call(pid_t pid, struct user_regs_struct *regs, int error, int *
     return ptrace(PTRACE_SETREGS, pid, NULL, regs) == 0;
 }
 
-/* Runs the work; at its k-th call it is killed (error 0) or, counting only calls that can fail, gets
- * the error. */
+/* Runs the work; at its k-th call it is killed (error 0) or, counting only calls that can fail,
+ * gets the error. */
 static outcome run(child_work work, const char *dir, int k, int error)
 {
     outcome o = { .traced = true, .exit_status = -1 };
@@ -123,8 +123,8 @@ static outcome run(child_work work, const char *dir, int k, int error)
     return o;
 }
 
-/* Runs the work and lets its renameat2 be done, but answers ENOENT, as NFS does when it repeats a call
- * whose first answer was lost.  Exit status, -1 when nothing was traced. */
+/* Runs the work and lets its renameat2 be done, but answers ENOENT, as NFS does when it repeats a
+ * call whose first answer was lost.  Exit status, -1 when nothing was traced. */
 static int run_with_lost_answer(child_work work, const char *dir)
 {
     pid_t pid = start(work, dir);
@@ -319,7 +319,8 @@ LT_TEST(checkpoint_save_with_a_file_size_limit)
     LT_CHECK(n_failed > 5 && newest(dir) == 2);
 }
 
-/* Saves until a file system of 256 KiB is full: the steps before are whole, nothing else is left. */
+/* Saves until a file system of 256 KiB is full: the steps before are whole,
+ * nothing else is left. */
 static lt_err fill_small_disk(const char *dir)
 {
     uint64_t step = 0;

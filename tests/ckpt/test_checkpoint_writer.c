@@ -1,7 +1,7 @@
 /* The background writer: the same bytes as in the foreground, its errors, and its end.
  *
- * A FIFO under the name of a slice file holds the thread still for as long as a test needs: its open
- * waits until somebody reads. */
+ * A FIFO under the name of a slice file holds the thread still for as long as a test needs: its
+ * open waits until somebody reads. */
 #include "ranks_fixture.h"
 
 #include "ckpt/checkpoint_dir.h"

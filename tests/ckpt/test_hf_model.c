@@ -184,7 +184,8 @@ LT_TEST(hf_model_names_what_does_not_fit)
         { { .files = 1, .bare = true, .extra = "transformer.ln_f.bias" },
           "expected shape [2], found [1]" },
         { { .files = 1, .reshape = "transformer.h.0.mlp.c_fc.weight" },
-          "model.safetensors: tensor transformer.h.0.mlp.c_fc.weight: expected shape [2, 8], found [4, 8]" },
+          "model.safetensors: tensor transformer.h.0.mlp.c_fc.weight: "
+          "expected shape [2, 8], found [4, 8]" },
         { { .files = 1, .dtype = LT_I32 }, "expected dtype F32, F16 or BF16, found I32" },
     };
     lt_param_table *t = tiny_table();

@@ -1,4 +1,5 @@
-/* The MANIFEST: golden text, each broken rule under a correct digest, and the tables for look-up. */
+/* The MANIFEST: golden text, each broken rule under a correct digest,
+ * and the tables for look-up. */
 #include "base/hash.h"
 #include "ckpt/manifest.h"
 #include "lt_test.h"
@@ -9,15 +10,18 @@
     "{\"format\":\"lt-checkpoint\",\"version\":1,\n\"writer\":\"lt 0.1.0\",\"run_id\":\"r\","      \
     "\"attempt\":\"0123456789abcdef\",\"time\":1,\n\"step\":1,\"samples\":2,\"tokens\":3,\n"       \
     "\"world\":2,\"block_bytes\":4194304,\n\"tensors\":[\n"
-#define A                                                                                          \
-    "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[2,3],\"hf_layout\":\"conv1d\",\"trainable\":true}"
+#define A_OF(shape, layout, trainable)                                                             \
+    "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":" shape ",\"hf_layout\":\"" layout                \
+    "\",\"trainable\":" trainable "}"
+#define A A_OF("[2,3]", "conv1d", "true")
 #define B                                                                                          \
     "{\"name\":\"b\",\"dtype\":\"BF16\",\"shape\":[4],\"hf_layout\":\"linear\",\"trainable\":false}"
 #define FILES "],\n\"files\":[\n"
 #define F(name, group, rank, size, slices)                                                         \
     "{\"name\":\"" name "\",\"size\":" #size ",\"crc32c\":[\"00000000\"],\"group\":\"" group       \
     "\",\"rank\":" #rank ",\"slices\":[" slices "]}"
-#define END "],\n"
+#define OTHER "{\"name\":\"x.json\",\"size\":0,\"crc32c\":[]}"
+#define END   "],\n"
 
 /* Body + its digest, parsed. */
 static lt_err parse(const char *body, lt_manifest **out)
@@ -49,8 +53,7 @@ LT_TEST(manifest_pieces_meet_across_ranks)
         ",\n" B FILES F("w1", "weights", 1, 64, "[0,\"F32\",4,2,8],[1,\"BF16\",0,4,16]") ",\n" F(
             "w0", "weights", 0, 64,
             "[0,\"F32\",0,4,8]") ",\n" F("m0", "exp_avg", 0, 64,
-                                         "[0,\"F32\",0,6,8]") ",\n"
-                                                              "{\"name\":\"x.json\",\"size\":0,\"crc32c\":[]}" END,
+                                         "[0,\"F32\",0,6,8]") ",\n" OTHER END,
         &m));
     LT_CHECK_INT(m->world, 2);
     LT_CHECK_INT(lt_manifest_tensor(m, "b"), 1);
@@ -107,30 +110,12 @@ static const struct {
     { HEAD A FILES F(".w", "weights", 0, 64, "[0,\"F32\",0,6,8]") END, "not a plain file name" },
     { HEAD A FILES F("MANIFEST", "weights", 0, 64, "[0,\"F32\",0,6,8]") END,
       "not a plain file name" },
-    { HEAD
-      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[0],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-          END,
-      "a zero-sized shape" },
-    { HEAD
-      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-          END,
-      "an overflowing shape" },
-    { HEAD
-      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1,1,1],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-          END,
-      "one or two dimensions" },
-    { HEAD
-      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[],\"hf_layout\":\"linear\",\"trainable\":true}" FILES
-          END,
-      "no shape" },
-    { HEAD
-      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1],\"hf_layout\":\"other\",\"trainable\":true}" FILES
-          END,
-      "expected hf_layout" },
-    { HEAD
-      "{\"name\":\"a\",\"dtype\":\"F32\",\"shape\":[1],\"hf_layout\":\"linear\",\"trainable\":1}" FILES
-          END,
-      "expected true or false" },
+    { HEAD A_OF("[0]", "linear", "true") FILES END, "a zero-sized shape" },
+    { HEAD A_OF("[4294967296,4294967296]", "linear", "true") FILES END, "an overflowing shape" },
+    { HEAD A_OF("[1,1,1]", "linear", "true") FILES END, "one or two dimensions" },
+    { HEAD A_OF("[]", "linear", "true") FILES END, "no shape" },
+    { HEAD A_OF("[1]", "other", "true") FILES END, "expected hf_layout" },
+    { HEAD A_OF("[1]", "linear", "1") FILES END, "expected true or false" },
     { HEAD "{\"name\":\"a\"}" FILES END, "a tensor lacks a member" },
     { HEAD A FILES "{\"name\":\"w\",\"size\":1}" END, "a file lacks a member" },
     { HEAD A FILES "{\"name\":\"w\",\"size\":1,\"crc32c\":[\"1\"]}" END, "8 hex digits" },

@@ -1,16 +1,16 @@
-/* A job of two ranks that saves checkpoints and does nothing else, for tests that kill it, refuse its
- * calls or cut its power (kill_save.sh, power_cut.sh).
+/* A job of two ranks that saves checkpoints and does nothing else, for tests that kill it, refuse
+ * its calls or cut its power (kill_save.sh, power_cut.sh).
  *
  *   tool_save_ranks save DIR STEP SALT [RANK COMMAND...]  sweeps, saves once, retires older steps
  *   tool_save_ranks loop DIR ROWS       saves step after step and says each that is committed
- *   tool_save_ranks show DIR            "STEP SALT" of the newest step, after comparing every element
+ *   tool_save_ranks show DIR            "STEP SALT" of the newest step, every element compared
  *   tool_save_ranks sweep DIR           what a restarted job does first
  *
  * With RANK and COMMAND (strace and its options), "COMMAND -p PID" is attached to that rank before
  * its first call, so calls are counted from the save's own first.  strace counts each thread by
  * itself: rank 0 writes in its main thread, so its calls are one sequence; rank 1 writes in the
- * background, so its files are the calls of one thread.  Ranks talk over sockets, with calls that no
- * file needs.  Rank 0 alone says what went wrong, in one line. */
+ * background, so its files are the calls of one thread.  Ranks talk over sockets, with calls that
+ * no file needs.  Rank 0 alone says what went wrong, in one line. */
 #include "ranks_fixture.h"
 
 #include "base/log.h"

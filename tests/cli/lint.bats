@@ -150,6 +150,25 @@ END
     [[ "$output" != *"c_only.h"* ]]
 }
 
+@test "columns: characters are counted, printed text by what it prints" {
+    printf 'DisableFormat: true\n' >"$tree/.clang-format"
+    wide=$(printf '%091d' 0)
+    {
+        printf '/* %s%s */\n' "$wide" aaa "$wide" aaaa "$wide" äöü "$wide" äöüß
+        printf '    "%s%s' "$wide" '\"23456789\n",'$'\n' "$wide" '\"234567890\n"'$'\n' \
+            "$wide" '23"'$'\n'
+    } >"$tree/tests/wide.c"
+    cp "$tree/tests/wide.c" "$tree/lib/device/cuda/wide.cuh"
+    lint
+    [ "$status" -eq 1 ]
+    for file in tests/wide.c lib/device/cuda/wide.cuh; do
+        for line in 2 4 6; do
+            has "$file:$line: longer than 100 columns"
+        done
+    done
+    has 'lint: 6 complaint(s)'
+}
+
 @test "sizes" {
     printf 'DisableFormat: true\n' >"$tree/.clang-format"
     yes '' | head -n 601 >"$tree/lib/text/long.c"

@@ -215,8 +215,8 @@ fail:
     return err;
 }
 
-/* Largest |got - want| / (|want| + root mean square of want); infinity for NaN.  Inputs are of order
- * 1, so a result that is zero but for rounding is measured against 0.01. */
+/* Largest |got - want| / (|want| + root mean square of want); infinity for NaN.  Inputs are of
+ * order 1, so a result that is zero but for rounding is measured against 0.01. */
 static inline double op_error_n(lt_tensor got, const double *want, int64_t n)
 {
     double squares = 0, rms, worst = 0;

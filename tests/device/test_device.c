@@ -54,8 +54,9 @@ LT_TEST(device_pinned_memory_is_zeroed_and_can_be_copied)
     lt_dev_close(dev);
 }
 
-/* What a stream was given before an event is done for those that wait for it.  A stream with work of
- * its own: copies on a GPU's communication stream; a CPU's runs host tasks (test_cpu_stream.c). */
+/* What a stream was given before an event is done for those that wait for it.  A stream with work
+ * of its own: copies on a GPU's communication stream; a CPU's runs host tasks
+ * (test_cpu_stream.c). */
 LT_TEST(device_events_order_streams)
 {
     enum { N = 32 << 20, ROUNDS = 8 };

@@ -1,5 +1,6 @@
-/* test_loss_scale.c - the loss-scale state machine against an independent model of DeepSpeed's rule,
- * told as a history: the scale after any pattern of overflows follows from the pattern alone. */
+/* test_loss_scale.c - the loss-scale state machine against an independent model of DeepSpeed's
+ * rule, told as a history: the scale after any pattern of overflows follows from the pattern
+ * alone. */
 #include "lt_test.h"
 #include "base/mem.h"
 #include "base/rng.h"

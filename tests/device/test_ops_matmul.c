@@ -1,6 +1,6 @@
-/* tests/device/test_ops_matmul.c - matmul of any device against sums in double: the three layouts of
- * a linear layer, both types, every option.  Large cases, for which a GPU chooses its algorithm by
- * time, are compared in some rows.  tests/device/test_matmul.c looks closer at the CPU's. */
+/* tests/device/test_ops_matmul.c - matmul of any device against sums in double: the three layouts
+ * of a linear layer, both types, every option.  Large cases, for which a GPU chooses its algorithm
+ * by time, are compared in some rows.  tests/device/test_matmul.c looks closer at the CPU's. */
 #include "op_case.h"
 
 typedef struct matmul_case {

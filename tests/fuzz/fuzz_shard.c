@@ -1,5 +1,5 @@
-/* fuzz_shard.c - opening, verifying, reading and repairing a shard.  An odd first byte means: header,
- * index and footer checksums are made right first, so that what they protect is reached. */
+/* fuzz_shard.c - opening, verifying, reading and repairing a shard.  An odd first byte means:
+ * header, index and footer checksums are made right first, so that what they protect is reached. */
 #include "base/file.h"
 #include "base/hash.h"
 #include "shard/shard_bytes.h"

@@ -1,6 +1,6 @@
-/* fuzz_tokenizer_json.c - any bytes as a tokenizer.json.  One that parses must give back any bytes that
- * it encodes, and what is written of it must be the same tokenizer (unless it cannot be written: a
- * special token spelled like a plain one would be a duplicate key). */
+/* fuzz_tokenizer_json.c - any bytes as a tokenizer.json.  One that parses must give back any bytes
+ * that it encodes, and what is written of it must be the same tokenizer (unless it cannot be
+ * written: a special token spelled like a plain one would be a duplicate key). */
 #include "base/mem.h"
 #include "text/encoder.h"
 #include "text/tokenizer_parts.h"

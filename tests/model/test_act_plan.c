@@ -10,8 +10,8 @@
 enum { MAX_SLOTS = 12, MAX_STEPS = 120, N_PROGRAMS = 60 };
 
 /* A random program over a plan, replayed as often as one likes: each step may define a tensor, then
- * one operation touches it and another that is alive.  On the replay every tensor is filled with its
- * own number when defined and must still hold it whenever it is touched. */
+ * one operation touches it and another that is alive.  On the replay every tensor is filled with
+ * its own number when defined and must still hold it whenever it is touched. */
 typedef struct program {
     uint64_t seed;
     lt_act_plan *plan;

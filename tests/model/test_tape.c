@@ -1,8 +1,8 @@
 /* test_tape.c - passes that are played from tape do what the model's code does, in its order.
  *
  * On the CPU, before which a recording device is faked (fake_graphs.h), the traces of a free, a
- * recorded and a played pass must agree.  With LT_TEST_DEVICE=cuda the last test compares real graphs
- * with free runs, bit by bit. */
+ * recorded and a played pass must agree.  With LT_TEST_DEVICE=cuda the last test compares real
+ * graphs with free runs, bit by bit. */
 #include "fake_graphs.h"
 #include "lt_test.h"
 #include "base/rng.h"

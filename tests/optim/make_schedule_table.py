@@ -144,9 +144,15 @@ print("/* schedule_table.h - written by make_schedule_table.py: what each curve 
 print("/* clang-format off */")
 print("static const schedule_case schedule_cases[] = {")
 for fields, steps in CASES:
-    named = ", ".join(f".{k} = {v}" for k, v in fields.items() if k != "kind")
     rows = [at(fields, step) for step in steps]
-    print(f"    {{ {{ .kind = LT_LR_{fields['kind']}, {named} }}, {{")
+    line = f"    {{ {{ .kind = LT_LR_{fields['kind']}"
+    for field in (f".{k} = {v}" for k, v in fields.items() if k != "kind"):
+        if len(line) + len(field) > 90:
+            print(line + ",")
+            line = " " * 8 + field
+        else:
+            line += ", " + field
+    print(line + " }, {")
     for step, (rate, momentum) in zip(steps, rows):
         print(f"        {{ {step}, {float(rate)!r}, {float(momentum)!r} }},")
     print("    } },")

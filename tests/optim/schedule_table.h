@@ -1,7 +1,8 @@
 /* schedule_table.h - written by make_schedule_table.py: what each curve is at some steps. */
 /* clang-format off */
 static const schedule_case schedule_cases[] = {
-    { { .kind = LT_LR_COSINE, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 10, .total_steps = 100 }, {
+    { { .kind = LT_LR_COSINE, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 10,
+        .total_steps = 100 }, {
         { 1, 5.9999999999999995e-05, -1.0 },
         { 2, 0.00011999999999999999, -1.0 },
         { 3, 0.00017999999999999998, -1.0 },
@@ -19,7 +20,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 6e-05, -1.0 },
         { 1000, 6e-05, -1.0 },
     } },
-    { { .kind = LT_LR_LINEAR, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 10, .total_steps = 100 }, {
+    { { .kind = LT_LR_LINEAR, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 10,
+        .total_steps = 100 }, {
         { 1, 5.9999999999999995e-05, -1.0 },
         { 2, 0.00011999999999999999, -1.0 },
         { 3, 0.00017999999999999998, -1.0 },
@@ -37,7 +39,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 6e-05, -1.0 },
         { 1000, 6e-05, -1.0 },
     } },
-    { { .kind = LT_LR_CONSTANT, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 10, .total_steps = 100 }, {
+    { { .kind = LT_LR_CONSTANT, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 10,
+        .total_steps = 100 }, {
         { 1, 5.9999999999999995e-05, -1.0 },
         { 2, 0.00011999999999999999, -1.0 },
         { 3, 0.00017999999999999998, -1.0 },
@@ -55,7 +58,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 0.0006, -1.0 },
         { 1000, 0.0006, -1.0 },
     } },
-    { { .kind = LT_LR_COSINE, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 0, .total_steps = 100 }, {
+    { { .kind = LT_LR_COSINE, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 0,
+        .total_steps = 100 }, {
         { 1, 0.0005998667712987475, -1.0 },
         { 2, 0.0005994672166756333, -1.0 },
         { 3, 0.0005988017304428316, -1.0 },
@@ -73,7 +77,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 6e-05, -1.0 },
         { 1000, 6e-05, -1.0 },
     } },
-    { { .kind = LT_LR_LINEAR, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 200, .total_steps = 100 }, {
+    { { .kind = LT_LR_LINEAR, .lr = 0.0006, .min_lr = 6e-05, .warmup_steps = 200,
+        .total_steps = 100 }, {
         { 1, 2.9999999999999997e-06, -1.0 },
         { 2, 5.999999999999999e-06, -1.0 },
         { 3, 8.999999999999999e-06, -1.0 },
@@ -91,7 +96,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 0.000309, -1.0 },
         { 1000, 6e-05, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP, .warmup_steps = 10, .warmup_log = 1, .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 100 }, {
+    { { .kind = LT_LR_DS_WARMUP, .warmup_steps = 10, .warmup_log = 1, .warmup_min_lr = 1e-05,
+        .warmup_max_lr = 0.001, .total_steps = 100 }, {
         { 1, 1e-05, -1.0 },
         { 2, 1e-05, -1.0 },
         { 3, 0.0003080196957073413, -1.0 },
@@ -109,7 +115,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 0.001, -1.0 },
         { 1000, 0.001, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP, .warmup_steps = 10, .warmup_log = 0, .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 100 }, {
+    { { .kind = LT_LR_DS_WARMUP, .warmup_steps = 10, .warmup_log = 0, .warmup_min_lr = 1e-05,
+        .warmup_max_lr = 0.001, .total_steps = 100 }, {
         { 1, 1e-05, -1.0 },
         { 2, 1e-05, -1.0 },
         { 3, 0.000109, -1.0 },
@@ -127,7 +134,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 0.001, -1.0 },
         { 1000, 0.001, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP, .warmup_steps = 1, .warmup_log = 1, .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 100 }, {
+    { { .kind = LT_LR_DS_WARMUP, .warmup_steps = 1, .warmup_log = 1, .warmup_min_lr = 1e-05,
+        .warmup_max_lr = 0.001, .total_steps = 100 }, {
         { 1, 1e-05, -1.0 },
         { 2, 1e-05, -1.0 },
         { 3, 0.001, -1.0 },
@@ -145,7 +153,8 @@ static const schedule_case schedule_cases[] = {
         { 15, 0.001, -1.0 },
         { 16, 0.001, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP_DECAY, .warmup_steps = 10, .warmup_log = 1, .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 100 }, {
+    { { .kind = LT_LR_DS_WARMUP_DECAY, .warmup_steps = 10, .warmup_log = 1,
+        .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 100 }, {
         { 1, 1e-05, -1.0 },
         { 2, 1e-05, -1.0 },
         { 3, 0.0003080196957073413, -1.0 },
@@ -163,7 +172,9 @@ static const schedule_case schedule_cases[] = {
         { 103, 1e-05, -1.0 },
         { 1000, 1e-05, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP_DECAY, .warmup_steps = 10, .warmup_log = 0, .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 100, .total_num_steps = 50 }, {
+    { { .kind = LT_LR_DS_WARMUP_DECAY, .warmup_steps = 10, .warmup_log = 0,
+        .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 100,
+        .total_num_steps = 50 }, {
         { 1, 1e-05, -1.0 },
         { 2, 1e-05, -1.0 },
         { 3, 0.000109, -1.0 },
@@ -181,7 +192,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 1e-05, -1.0 },
         { 1000, 1e-05, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP_DECAY, .warmup_steps = 10, .warmup_log = 1, .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 5 }, {
+    { { .kind = LT_LR_DS_WARMUP_DECAY, .warmup_steps = 10, .warmup_log = 1,
+        .warmup_min_lr = 1e-05, .warmup_max_lr = 0.001, .total_steps = 5 }, {
         { 1, 1e-05, -1.0 },
         { 2, 1e-05, -1.0 },
         { 3, 0.0003080196957073413, -1.0 },
@@ -199,7 +211,8 @@ static const schedule_case schedule_cases[] = {
         { 15, 1e-05, -1.0 },
         { 16, 1e-05, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP_COSINE, .lr = 0.002, .warmup_steps = 10, .warmup_log = 1, .cos_min_ratio = 0.0001, .total_steps = 100 }, {
+    { { .kind = LT_LR_DS_WARMUP_COSINE, .lr = 0.002, .warmup_steps = 10, .warmup_log = 1,
+        .cos_min_ratio = 0.0001, .total_steps = 100 }, {
         { 1, 0.0, -1.0 },
         { 2, 0.0, -1.0 },
         { 3, 0.0006020599913279623, -1.0 },
@@ -217,7 +230,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 2.0000000000000002e-07, -1.0 },
         { 1000, 2.0000000000000002e-07, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP_COSINE, .lr = 0.002, .warmup_steps = 10, .warmup_log = 0, .cos_min_ratio = 0.0001, .total_steps = 100, .warmup_min_ratio = 0.25 }, {
+    { { .kind = LT_LR_DS_WARMUP_COSINE, .lr = 0.002, .warmup_steps = 10, .warmup_log = 0,
+        .cos_min_ratio = 0.0001, .total_steps = 100, .warmup_min_ratio = 0.25 }, {
         { 1, 0.0, -1.0 },
         { 2, 0.0005, -1.0 },
         { 3, 0.0006500000000000001, -1.0 },
@@ -235,7 +249,8 @@ static const schedule_case schedule_cases[] = {
         { 103, 2.0000000000000002e-07, -1.0 },
         { 1000, 2.0000000000000002e-07, -1.0 },
     } },
-    { { .kind = LT_LR_DS_WARMUP_COSINE, .lr = 0.002, .warmup_steps = 10, .warmup_log = 1, .cos_min_ratio = 0.0001, .total_steps = 100, .total_num_steps = 10 }, {
+    { { .kind = LT_LR_DS_WARMUP_COSINE, .lr = 0.002, .warmup_steps = 10, .warmup_log = 1,
+        .cos_min_ratio = 0.0001, .total_steps = 100, .total_num_steps = 10 }, {
         { 1, 0.0, -1.0 },
         { 2, 0.0, -1.0 },
         { 3, 0.0006020599913279623, -1.0 },
@@ -253,7 +268,8 @@ static const schedule_case schedule_cases[] = {
         { 15, 2.0000000000000002e-07, -1.0 },
         { 16, 2.0000000000000002e-07, -1.0 },
     } },
-    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001, .cycle_first_step_size = 7, .total_steps = 16 }, {
+    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001,
+        .cycle_first_step_size = 7, .total_steps = 16 }, {
         { 1, 0.0001, -1.0 },
         { 2, 0.00022857142857142857, -1.0 },
         { 3, 0.0003571428571428571, -1.0 },
@@ -271,7 +287,10 @@ static const schedule_case schedule_cases[] = {
         { 15, 0.0001, -1.0 },
         { 16, 0.0001, -1.0 },
     } },
-    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001, .cycle_first_step_size = 7, .total_steps = 16, .cycle_momentum = 1, .cycle_min_mom = 0.8, .cycle_max_mom = 0.9, .cycle_second_step_size = 3, .decay_step_size = 2, .decay_lr_rate = 0.5, .decay_mom_rate = 0.01 }, {
+    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001,
+        .cycle_first_step_size = 7, .total_steps = 16, .cycle_momentum = 1,
+        .cycle_min_mom = 0.8, .cycle_max_mom = 0.9, .cycle_second_step_size = 3,
+        .decay_step_size = 2, .decay_lr_rate = 0.5, .decay_mom_rate = 0.01 }, {
         { 1, 0.0001, 0.8 },
         { 2, 0.00022857142857142857, 0.8857142857142858 },
         { 3, 0.0003571428571428571, 0.8714285714285714 },
@@ -289,7 +308,10 @@ static const schedule_case schedule_cases[] = {
         { 15, 5e-05, 0.918 },
         { 16, 4.4444444444444447e-05, 0.9225 },
     } },
-    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001, .cycle_first_step_size = 7, .total_steps = 16, .cycle_momentum = 1, .cycle_min_mom = 0.8, .cycle_max_mom = 0.9, .cycle_second_step_size = 6, .cycle_first_stair_count = 7, .cycle_second_stair_count = 4 }, {
+    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001,
+        .cycle_first_step_size = 7, .total_steps = 16, .cycle_momentum = 1,
+        .cycle_min_mom = 0.8, .cycle_max_mom = 0.9, .cycle_second_step_size = 6,
+        .cycle_first_stair_count = 7, .cycle_second_stair_count = 4 }, {
         { 1, 0.0001, 0.8 },
         { 2, 0.00022857142857142857, 0.8857142857142858 },
         { 3, 0.0003571428571428571, 0.8714285714285714 },
@@ -307,7 +329,10 @@ static const schedule_case schedule_cases[] = {
         { 15, 0.0001, 0.9 },
         { 16, 0.0001, 0.9 },
     } },
-    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001, .cycle_first_step_size = 7, .total_steps = 16, .cycle_momentum = 1, .cycle_min_mom = 0.8, .cycle_max_mom = 0.9, .cycle_first_stair_count = 3, .decay_lr_rate = 1.0 }, {
+    { { .kind = LT_LR_DS_ONE_CYCLE, .cycle_min_lr = 0.0001, .cycle_max_lr = 0.001,
+        .cycle_first_step_size = 7, .total_steps = 16, .cycle_momentum = 1,
+        .cycle_min_mom = 0.8, .cycle_max_mom = 0.9, .cycle_first_stair_count = 3,
+        .decay_lr_rate = 1.0 }, {
         { 1, 0.0001, 0.8 },
         { 2, 0.0001, 0.9 },
         { 3, 0.0001, 0.9 },
@@ -325,7 +350,8 @@ static const schedule_case schedule_cases[] = {
         { 15, 0.0001, 0.9 },
         { 16, 0.0001, 0.9 },
     } },
-    { { .kind = LT_LR_DS_RANGE_TEST, .lr_range_test_min_lr = 0.001, .lr_range_test_step_size = 3, .lr_range_test_step_rate = 5.0 }, {
+    { { .kind = LT_LR_DS_RANGE_TEST, .lr_range_test_min_lr = 0.001,
+        .lr_range_test_step_size = 3, .lr_range_test_step_rate = 5.0 }, {
         { 1, 0.001, -1.0 },
         { 2, 0.0026666666666666666, -1.0 },
         { 3, 0.004333333333333333, -1.0 },
@@ -343,7 +369,9 @@ static const schedule_case schedule_cases[] = {
         { 15, 0.024333333333333335, -1.0 },
         { 16, 0.026000000000000002, -1.0 },
     } },
-    { { .kind = LT_LR_DS_RANGE_TEST, .lr_range_test_min_lr = 0.001, .lr_range_test_step_size = 3, .lr_range_test_step_rate = 5.0, .lr_range_test_staircase = 1 }, {
+    { { .kind = LT_LR_DS_RANGE_TEST, .lr_range_test_min_lr = 0.001,
+        .lr_range_test_step_size = 3, .lr_range_test_step_rate = 5.0,
+        .lr_range_test_staircase = 1 }, {
         { 1, 0.001, -1.0 },
         { 2, 0.001, -1.0 },
         { 3, 0.001, -1.0 },

@@ -306,7 +306,8 @@ LT_TEST(adamw_decay_belongs_to_slices)
     bench_close(b);
 }
 
-/* A gradient that is not finite, anywhere: nothing moves, not even t, and the next step is whole. */
+/* A gradient that is not finite, anywhere: nothing moves, not even t,
+ * and the next step is whole. */
 LT_TEST(adamw_skips_what_is_not_finite)
 {
     static const float bad[] = { NAN, INFINITY, -INFINITY };

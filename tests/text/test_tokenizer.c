@@ -203,9 +203,11 @@ static void small_json(lt_buf *out, json_t *small, const char *member, const cha
 #define BYTE_LEVEL(regex)                                                                          \
     "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, "              \
     "\"use_regex\": " regex "}"
-#define SPLIT                                                                                        \
-    "{\"type\": \"Split\", \"behavior\": \"Isolated\", \"invert\": false, \"pattern\": {\"Regex\": " \
-    "\"'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+\"}}"
+#define SPLIT                                                                                      \
+    "{\"type\": \"Split\", \"behavior\": \"Isolated\", \"invert\": false, "                        \
+    "\"pattern\": {\"Regex\": "                                                                    \
+    "\"'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+|"                                           \
+    " ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+\"}}"
 
 LT_TEST(tokenizer_json_accepts_what_it_understands)
 {

@@ -1,5 +1,5 @@
-/* batches.c - lt-bench batches: what a run of lt-train reads, step by step, for another program that
- * is to train on exactly the same.
+/* batches.c - lt-bench batches: what a run of lt-train reads, step by step, for another program
+ * that is to train on exactly the same.
  *
  * The file: one line of JSON, then for each step the inputs and then the targets, int32 little
  * endian, (sequences, seq_len) each, rows in the order of the run's micro-batches. */

@@ -1,8 +1,8 @@
 /* encode_rate.c - lt-bench tokenize: how fast text becomes tokens, by threads, and that the tokens
  * are the text.
  *
- * Files are read, cut and made valid UTF-8 as lt-tokenize does, before any clock runs; what is timed
- * is encoding alone, of pieces of about 1 MiB. */
+ * Files are read, cut and made valid UTF-8 as lt-tokenize does, before any clock runs; what is
+ * timed is encoding alone, of pieces of about 1 MiB. */
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"

@@ -394,11 +394,11 @@ static size_t report(golden *g)
     if (g->args->json) {
         const row *worst = &g->rows[g->n_rows - 1];
 
-        printf(
-            "{\"folder\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"recompute\": \"%s\", "
-            "\"tensors\": %zu, \"over\": %zu, \"worst\": \"%s\", \"worst_error\": %.4g, \"worst_bound\": %.4g}\n",
-            g->folder, g->args->device, g->args->precision, g->args->recompute, g->n_rows, over,
-            worst->name, worst->error, worst->bound);
+        printf("{\"folder\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", "
+               "\"recompute\": \"%s\", \"tensors\": %zu, \"over\": %zu, \"worst\": \"%s\", "
+               "\"worst_error\": %.4g, \"worst_bound\": %.4g}\n",
+               g->folder, g->args->device, g->args->precision, g->args->recompute, g->n_rows, over,
+               worst->name, worst->error, worst->bound);
         return over;
     }
     printf("%s  device %s  %s  recompute %s\n", g->folder, g->args->device, g->args->precision,

@@ -1,7 +1,7 @@
 /* init.c - lt-bench init: the weights that a run of lt-train starts from, as a Hugging Face folder.
  *
- * A pure function of model and training.seed, so nothing is trained and no device is opened.  With it
- * another program, or lt-train in another precision, starts from one file. */
+ * A pure function of model and training.seed, so nothing is trained and no device is opened.  With
+ * it another program, or lt-train in another precision, starts from one file. */
 #include "base/file.h"
 #include "base/log.h"
 #include "bench.h"

@@ -173,9 +173,9 @@ static void report(const load_bench *b)
            (long long)a->readers, a->shuffle ? "" : ", in order");
     printf("  rate          %10.3f Mtokens/s in %llu steps\n", rate * 1e-6,
            (unsigned long long)b->steps);
-    printf(
-        "  decoded       %10.1f MB/s compressed, %.1f MB/s raw, %.2f tokens for each that is used\n",
-        stored * 1e-6, raw * 1e-6, (double)b->work.tokens / tokens);
+    printf("  decoded       %10.1f MB/s compressed, %.1f MB/s raw, %.2f tokens for each "
+           "that is used\n",
+           stored * 1e-6, raw * 1e-6, (double)b->work.tokens / tokens);
     printf("  CPU           %10.3f s in %.3f s: %.2f cores, %.3f Mtokens/s a core\n", b->cpu_s,
            b->wall_s, b->cpu_s / b->wall_s, per_cpu * 1e-6);
     printf("  cores for %-4.3g %9.3f\n", a->rate, a->rate / per_cpu);

@@ -1,7 +1,8 @@
 /* ops.c - lt-bench ops: the operations that live on memory bandwidth, against the rate of a copy
  * that the same run measures first, and against the CPU table in fp32.
  *
- * A case is run twice: on a few rows, here and on the CPU, to compare; then at full size to time. */
+ * A case is run twice: on a few rows, here and on the CPU, to compare;
+ * then at full size to time. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"

@@ -284,15 +284,15 @@ static void report_json(const bench_run *b, const train_figures *f)
     uint64_t bytes[N_BYTES];
 
     bytes_by_class(&f->bytes, names, bytes);
-    printf(
-        "{\"model\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, \"seq\": %lld, "
-        "\"accumulation\": %lld, \"ranks\": %d, \"stage\": %lld, \"loss\": %.9g, \"tokens_per_s\": %.6g, \"ms_per_step\": %.6g, \"mean_ms_per_step\": %.6g, "
-        "\"flops_per_token\": %.12g, \"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, "
-        "\"copy_bytes_per_s\": %.6g, ",
-        a->model, f->device, a->precision, (long long)a->batch, (long long)a->seq,
-        (long long)a->accumulation, b->group->world, (long long)a->zero.stage, b->loss,
-        f->tokens_per_s, b->best_s * 1e3, b->mean_s * 1e3, b->flops, f->flops_per_s, b->peak,
-        b->copy);
+    printf("{\"model\": \"%s\", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %lld, "
+           "\"seq\": %lld, \"accumulation\": %lld, \"ranks\": %d, \"stage\": %lld, \"loss\": %.9g, "
+           "\"tokens_per_s\": %.6g, \"ms_per_step\": %.6g, \"mean_ms_per_step\": %.6g, "
+           "\"flops_per_token\": %.12g, \"flops_per_s\": %.6g, \"gemm_peak_flops_per_s\": %.6g, "
+           "\"copy_bytes_per_s\": %.6g, ",
+           a->model, f->device, a->precision, (long long)a->batch, (long long)a->seq,
+           (long long)a->accumulation, b->group->world, (long long)a->zero.stage, b->loss,
+           f->tokens_per_s, b->best_s * 1e3, b->mean_s * 1e3, b->flops, f->flops_per_s, b->peak,
+           b->copy);
     if (f->sheet > 0)
         printf("\"data_sheet_flops_per_s\": %.6g, \"mfu\": %.4g, ", f->sheet, f->mfu);
     else

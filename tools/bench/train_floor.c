@@ -52,7 +52,8 @@ void bench_floor(double seconds[LT_N_CLASSES], const lt_model_config *c, const l
     flops[LT_CLASS_ATTENTION] = 7 * layers * rows * (double)seq * heads; /* 3.5 times 2 B T^2 H D */
     flops[LT_CLASS_HEAD] = 6 * rows * vocab * width;
     bytes[LT_CLASS_HEAD] = 2 * rows * vocab * size; /* logits read, their gradient written */
-    /* Forward: x, branch, sum, norm; backward: two gradients, sum, result.  Two a block, one last. */
+    /* Forward: x, branch, sum, norm; backward: two gradients, sum, result.
+     * Two a block, one last. */
     bytes[LT_CLASS_NORM] = 8 * u * (2 * layers + 1);
     bytes[LT_CLASS_POINTWISE] = layers * (u + 3 * rows * heads * size); /* bias gradients */
     /* Rows looked up, their sum; its gradient, of which a tied table takes only rows that occur. */
@@ -60,7 +61,8 @@ void bench_floor(double seconds[LT_N_CLASSES], const lt_model_config *c, const l
     for (int i = 0; i < LT_N_CLASSES; i++)
         seconds[i] =
             (double)n_micro * (flops[i] / rates->flops_per_s + bytes[i] / rates->bytes_per_s);
-    /* Norm: the gradient; AdamW: gradient, weight, two moments, and three of them and a copy back. */
+    /* Norm: the gradient; AdamW: gradient, weight, two moments,
+     * and three of them and a copy back. */
     bytes[LT_CLASS_OPTIMIZER] = params * (4 + 16 + 12 + (act == LT_F32 ? 0 : size));
     seconds[LT_CLASS_OPTIMIZER] = bytes[LT_CLASS_OPTIMIZER] / rates->bytes_per_s;
 }

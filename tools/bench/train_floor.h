@@ -1,5 +1,5 @@
-/* train_floor.h - what a training step cannot be faster than, class by class, and what the makers of
- * GPUs promise. */
+/* train_floor.h - what a training step cannot be faster than, class by class, and what the makers
+ * of GPUs promise. */
 #ifndef LT_TOOLS_TRAIN_FLOOR_H
 #define LT_TOOLS_TRAIN_FLOOR_H
 

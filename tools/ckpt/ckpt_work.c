@@ -1,4 +1,5 @@
-/* tools/ckpt/ckpt_work.c - merge and verify, with progress on a terminal and one line at the end. */
+/* tools/ckpt/ckpt_work.c - merge and verify, with progress on a terminal
+ * and one line at the end. */
 #include "ckpt_tool.h"
 #include "base/clock.h"
 #include "base/log.h"

@@ -1,5 +1,5 @@
-/* lt-ckpt-merge - a checkpoint of any rank count into one Hugging Face folder; looks at and verifies
- * checkpoints.  The work is in lib/ckpt; this file has the options and picks the call. */
+/* lt-ckpt-merge - a checkpoint of any rank count into one Hugging Face folder; looks at and
+ * verifies checkpoints.  The work is in lib/ckpt; this file has the options and picks the call. */
 #include "ckpt_tool.h"
 #include "base/log.h"
 #include "base/options.h"
@@ -41,10 +41,10 @@ static const lt_command command = {
     .synopsis = "CHECKPOINT -o DIR [options] | --info [--json] CHECKPOINT | --verify CHECKPOINT",
     .summary = "turn a checkpoint of lt-train into a Hugging Face folder",
     .details =
-        "CHECKPOINT is a step folder (step-00000100) or the directory that holds such folders; then "
-        "the newest complete one is taken and named.  Any number of ranks may have written it.  "
-        "Every block that is read is checked against its sum; damage ends the work with code 65 "
-        "and leaves no folder behind.\n\n"
+        "CHECKPOINT is a step folder (step-00000100) or the directory that holds such folders; "
+        "then the newest complete one is taken and named.  Any number of ranks may have written "
+        "it.  Every block that is read is checked against its sum; damage ends the work with code "
+        "65 and leaves no folder behind.\n\n"
         "DIR gets config.json, generation_config.json, the tokenizer and model.safetensors (or "
         "model-00001-of-0000N.safetensors with an index), with tensors as transformers names and "
         "stores them.  Memory stays below 128 MB whatever the size of the model.",

@@ -28,8 +28,8 @@ static const lt_option options[] = {
     { "split", 0, LT_OPT_STRING, offsetof(build_args, split), "NAME=SHARE,...",
       "splits and their shares (default train=0.99,val=0.01)", 0, 0 },
     { "split-by", 0, LT_OPT_STRING, offsetof(build_args, split_by), "WHAT",
-      "what is dealt out to the splits: document (default), or tokens:N for blocks of N tokens when "
-      "the corpus is a few huge documents",
+      "what is dealt out to the splits: document (default), or tokens:N for blocks of N tokens "
+      "when the corpus is a few huge documents",
       0, 0 },
     { "seed", 0, LT_OPT_INT, offsetof(build_args, seed), "N", "of the split (default 0)", 0, 1e15 },
     { "shard-tokens", 0, LT_OPT_INT, offsetof(build_args, shard_tokens), "N",

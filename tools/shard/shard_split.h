@@ -3,8 +3,8 @@
  * Which split a document goes to depends on its own tokens and the seed alone: the same document
  * always lands on the same side, whatever else the corpus holds and in whatever order.  Only the
  * first SPLIT_HASHED tokens are hashed, so a document of any length takes bounded memory.
- * With block_tokens > 0 each block of that many tokens inside a document is dealt out instead, for a
- * corpus of a few huge documents; where a run of blocks of one split stops, a document end is
+ * With block_tokens > 0 each block of that many tokens inside a document is dealt out instead, for
+ * a corpus of a few huge documents; where a run of blocks of one split stops, a document end is
  * recorded, because the text does not go on there. */
 #ifndef LT_TOOLS_SHARD_SHARD_SPLIT_H
 #define LT_TOOLS_SHARD_SHARD_SPLIT_H

@@ -1,8 +1,8 @@
 /* tokenize_decode.c - a token stream, or lines of ids, back to text.
  *
  * A stream brings its tokenizer, so it is read without --tokenizer; lines of ids need one.  Between
- * two documents stands the separator (a newline unless --separator says otherwise).  The ids that the
- * stream added to a document, its begin and end tokens, are not written. */
+ * two documents stands the separator (a newline unless --separator says otherwise).  The ids that
+ * the stream added to a document, its begin and end tokens, are not written. */
 #include "base/file.h"
 #include "shard/token_stream.h"
 #include "text/byte_source.h"

@@ -77,7 +77,8 @@ static void write_batch(pipeline *p, const batch *b)
         }
 }
 
-/* Tasks 0 and 1 read and write; they come first because nothing else in the round can replace them. */
+/* Tasks 0 and 1 read and write; they come first because nothing else
+ * in the round can replace them. */
 static void run_task(lt_task *task, int64_t index, int worker)
 {
     pipeline *p = (pipeline *)task;

@@ -1,7 +1,7 @@
 /* tools/tokenize/tokenize_pipeline.h - inputs through worker threads into an ordered sink.
  *
- * Works in rounds of one batch of chunks.  In each round one task reads the next batch, one writes the
- * results of the batch before, and the others turn this batch's chunks into results: reading,
+ * Works in rounds of one batch of chunks.  In each round one task reads the next batch, one writes
+ * the results of the batch before, and the others turn this batch's chunks into results: reading,
  * working and writing overlap, results arrive in the order of the input, and memory is two batches
  * (n_threads MiB of text each; a single larger chunk is a batch alone). */
 #ifndef LT_TOKENIZE_PIPELINE_H

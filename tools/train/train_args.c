@@ -45,8 +45,8 @@ static const lt_command command = {
     options,
 };
 
-/* Configuration keys look like options; they are taken out of argv before the rest is parsed.  Without
- * '=' a key of no section is left to the table above: --device cpu. */
+/* Configuration keys look like options; they are taken out of argv before the rest is parsed.
+ * Without '=' a key of no section is left to the table above: --device cpu. */
 static int split_overrides(int argc, char **argv, const char **overrides)
 {
     int kept = 1, n = 0;

@@ -2,9 +2,9 @@
  *
  * Every file in this folder is compiled once per instruction set level (Makefile: base, v3, v4) and
  * only the table of cpu_table.c is visible outside; device/cpu_device.c picks one at run time.  The
- * operations compute in fp32: a bf16 row is widened into a buffer of the worker, worked on, narrowed.
- * Parallel loops split rows (or columns) among the pool; how many threads there are must not change
- * any result, so reductions over rows are split into a fixed number of parts. */
+ * operations compute in fp32: a bf16 row is widened into a buffer of the worker, worked on,
+ * narrowed.  Parallel loops split rows (or columns) among the pool; how many threads there are must
+ * not change any result, so reductions over rows are split into a fixed number of parts. */
 #ifndef LT_DEVICE_CPU_H
 #define LT_DEVICE_CPU_H
 

@@ -3,8 +3,8 @@
  * One task is one (sequence, kv head) with the query heads that read it; a task walks its queries
  * in blocks of CPU_QUERY_BLOCK rows against the keys that any of them may see:
  *
- *         keys 0 ........ lo ............... hi ........ Tk        S = scale Q K^T  (block, hi - lo)
- *     query block         [ scores          ]                      masked entries hold probability 0
+ *         keys 0 ........ lo ............... hi ........ Tk       S = scale Q K^T  (block, hi - lo)
+ *     query block         [ scores          ]                     masked entries hold probability 0
  *
  * Matrix products go to one-threaded OpenBLAS calls; bf16 operands are widened once a task.  The
  * backward pass recomputes probabilities from lse (FlashAttention's form; Dao et al. 2022). */

@@ -1,5 +1,5 @@
-/* device/cpu/cpu_embed.c - token and position embeddings.  The gradient is split by columns, so that
- * each element is summed by one worker in the order of the rows. */
+/* device/cpu/cpu_embed.c - token and position embeddings.  The gradient is split by columns, so
+ * that each element is summed by one worker in the order of the rows. */
 #include "device/cpu/cpu.h"
 
 typedef struct embed_task {

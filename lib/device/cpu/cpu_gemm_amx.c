@@ -5,8 +5,8 @@
  * B, packed by word (two neighbours along K in each row), see cpu_gemm_pack.c.  One tdpbf16ps
  * multiplies a square by a square, 32 steps of K.
  *
- * Sums start at zero or at what is in D and take up K in order, so an element is the sum of the same
- * terms in the same order whatever tile or block it falls into.  tdpbf16ps treats denormals as
+ * Sums start at zero or at what is in D and take up K in order, so an element is the sum of the
+ * same terms in the same order whatever tile or block it falls into.  tdpbf16ps treats denormals as
  * zero. */
 #include "device/cpu/cpu_gemm.h"
 
@@ -37,7 +37,8 @@ static const struct tile_shapes {
     .rows = { 16, 16, 16, 16, 16, 16, 16, 16 },
 };
 
-/* out (32, 32), rows `stride` floats apart, (+)= two groups of rows of A times two of columns of B. */
+/* out (32, 32), rows `stride` floats apart, (+)= two groups of rows of A
+ * times two of columns of B. */
 AMX static void multiply_block(float *out, int64_t stride, const uint32_t *a, const uint32_t *b,
                                int64_t words, bool add)
 {
@@ -79,9 +80,9 @@ static void copy_block(float *to, int64_t to_stride, const float *from, int64_t 
         memcpy(to + row * to_stride, from + row * from_stride, (size_t)cols * sizeof *to);
 }
 
-/* The packed operands against each other.  A block over the edge of the tile is computed aside; where
- * it has only one group of rows or columns, whatever else is in the room (it holds an even number of
- * groups) makes sums that go nowhere. */
+/* The packed operands against each other.  A block over the edge of the tile is computed aside;
+ * where it has only one group of rows or columns, whatever else is in the room (it holds an even
+ * number of groups) makes sums that go nowhere. */
 static void multiply_packed(const cpu_tile *t, int64_t words, bool add)
 {
     _Alignas(64) float aside[SIDE * SIDE] = { 0 };

@@ -1,7 +1,8 @@
 /* device/cpu/cpu_gemm_blas.c - a tile through OpenBLAS, for processors without AVX512_BF16.
  *
  * OpenBLAS runs single-threaded here (cpu_device.c sees to that): the pool owns the parallelism and
- * calls from all workers at once, on disjoint tiles.  16-bit operands are widened in blocks of K. */
+ * calls from all workers at once, on disjoint tiles.  16-bit operands are widened
+ * in blocks of K. */
 #include "device/cpu/cpu_gemm.h"
 
 #include <cblas.h>

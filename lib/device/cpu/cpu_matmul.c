@@ -1,9 +1,9 @@
 /* device/cpu/cpu_matmul.c - matmul: checks, tiles over the pool, epilogue.
  *
- * D is cut into tiles of at most CPU_TILE_ROWS x CPU_TILE_COLS; a worker computes one with all of K,
- * with the best kernel that the processor has (cpu_gemm_amx.c, cpu_gemm_avx512.c, cpu_gemm_blas.c),
- * and finishes it while it is in the cache.  K is never split among workers, so there are no partial
- * sums to add.  Owns the device's scratch during the call.
+ * D is cut into tiles of at most CPU_TILE_ROWS x CPU_TILE_COLS; a worker computes one with all of
+ * K, with the best kernel that the processor has (cpu_gemm_amx.c, cpu_gemm_avx512.c,
+ * cpu_gemm_blas.c), and finishes it while it is in the cache.  K is never split among workers, so
+ * there are no partial sums to add.  Owns the device's scratch during the call.
  *
  * Bits: with our own kernels the tiling cannot change them, so tiles are made to fit the number
  * of threads.  OpenBLAS may sum differently at the edge of a matrix, so its tiles depend on the

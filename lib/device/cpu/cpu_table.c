@@ -1,5 +1,6 @@
-/* device/cpu/cpu_table.c - the CPU's operation table at one instruction set level.  LT_CPU_KERNELS is
- * the table's name, set by the Makefile (lt_cpu_kernels_base, lt_cpu_kernels_v3, lt_cpu_kernels_v4). */
+/* device/cpu/cpu_table.c - the CPU's operation table at one instruction set level.  LT_CPU_KERNELS
+ * is the table's name, set by the Makefile (lt_cpu_kernels_base, lt_cpu_kernels_v3,
+ * lt_cpu_kernels_v4). */
 #include "device/cpu/cpu.h"
 
 extern const lt_cpu_kernels LT_CPU_KERNELS;

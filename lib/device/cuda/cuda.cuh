@@ -198,8 +198,9 @@ __device__ inline float block_max(float x)
     return x;
 }
 
-/* Partial sums of rows in scratch: out[i] (+)= sum over the n_parts rows of parts[i] (n_parts, cols),
- * in a fixed order.  An absent out[i] is passed over.  Entry in cuda_col_sum.cu. */
+/* Partial sums of rows in scratch: out[i] (+)= sum over the n_parts rows of parts[i]
+ * (n_parts, cols), in a fixed order.  An absent out[i] is passed over.  Entry in
+ * cuda_col_sum.cu. */
 enum { CUDA_MAX_SUMS = 3 };
 
 typedef struct cuda_sums {

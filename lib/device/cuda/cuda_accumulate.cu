@@ -1,4 +1,5 @@
-/* device/cuda/cuda_accumulate.cu - gradients of micro-steps, as they were sent, added up in fp32. */
+/* device/cuda/cuda_accumulate.cu - gradients of micro-steps, as they were sent,
+ * added up in fp32. */
 #include "device/cuda/cuda_pack.cuh"
 
 enum { THREADS = 256, FOUR = 4 }; /* four fp32 are 16 bytes */

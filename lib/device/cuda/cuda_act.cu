@@ -1,5 +1,5 @@
-/* device/cuda/cuda_act.cu - out = act(x), element by element.  A thread has several packs in flight;
- * a matrix without gaps is walked as one row. */
+/* device/cuda/cuda_act.cu - out = act(x), element by element.  A thread has several packs in
+ * flight; a matrix without gaps is walked as one row. */
 #include "device/cuda/cuda_act.cuh"
 #include "device/cuda/cuda_pack.cuh"
 

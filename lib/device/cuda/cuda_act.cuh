@@ -1,5 +1,5 @@
-/* device/cuda/cuda_act.cuh - activation functions and their derivatives, as base/kinds.h names them.
- * `kind` is the same for all threads of a kernel, so the switch costs no divergence. */
+/* device/cuda/cuda_act.cuh - activation functions and their derivatives, as base/kinds.h names
+ * them.  `kind` is the same for all threads of a kernel, so the switch costs no divergence. */
 #ifndef LT_DEVICE_CUDA_ACT_CUH
 #define LT_DEVICE_CUDA_ACT_CUH
 

@@ -26,8 +26,8 @@ __device__ static float half_warp_sum(float x)
     return x;
 }
 
-/* Turns one row of scores into exp(score - m), updates m and l; returns the factor by which what was
- * summed before shrinks.  A row that has seen no key yet has m = -infinity and stays zero. */
+/* Turns one row of scores into exp(score - m), updates m and l; returns the factor by which what
+ * was summed before shrinks.  A row that has seen no key yet has m = -infinity and stays zero. */
 template <int N> __device__ static float online_softmax(float s[N], float *m, float *l)
 {
     float top = *m, sum = 0, shrink;

@@ -7,7 +7,8 @@
  * both.  No block writes what another writes. */
 #include "device/cuda/cuda_attention.cuh"
 
-/* Shared memory: q, k, v, dout tiles, p and ds.  Below the 99 KiB that every GPU from 8.0 on has. */
+/* Shared memory: q, k, v, dout tiles, p and ds.  Below the 99 KiB
+ * that every GPU from 8.0 on has. */
 template <int TILE, int HEAD> static constexpr size_t shared_bytes(void)
 {
     return (4 * TILE * (HEAD + 1) + 2 * TILE * (TILE + 1)) * sizeof(float);

@@ -1,8 +1,8 @@
 /* device/cuda/cuda_blas.c - opening, the plans of the calls seen so far, the table in the user's
  * cache folder.
  *
- * That table is read at open and written, whole or not at all, after every new choice, so that a run
- * that is killed makes the same ones when it goes on.  Without a home it is not kept.
+ * That table is read at open and written, whole or not at all, after every new choice, so that a
+ * run that is killed makes the same ones when it goes on.  Without a home it is not kept.
  * LT_GEMM_TUNE=0 turns timing and the folder off. */
 #include "base/file.h"
 #include "base/log.h"

@@ -48,9 +48,9 @@ lt_cuda_blas *cuda_blas_of(lt_dev *dev);
 
 /* The choices made so far as text; nothing without the library. */
 void lt_cuda_gemm_algorithms(lt_dev *dev, struct lt_buf *out);
-/* Choices of an earlier run, as lt_cuda_gemm_algorithms wrote them; they win over those of the cache
- * folder.  LT_EMISMATCH when another kind of GPU or library version made them, LT_EFORMAT when the
- * text is damaged; nothing is taken then.  `source` is for the sentence. */
+/* Choices of an earlier run, as lt_cuda_gemm_algorithms wrote them; they win over those of the
+ * cache folder.  LT_EMISMATCH when another kind of GPU or library version made them, LT_EFORMAT
+ * when the text is damaged; nothing is taken then.  `source` is for the sentence. */
 LT_MUST_USE lt_err lt_cuda_gemm_load(lt_dev *dev, const char *text, size_t n, const char *source);
 
 #ifdef __cplusplus

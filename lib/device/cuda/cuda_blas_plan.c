@@ -60,8 +60,8 @@ void cuda_blas_key_text(const cuda_blas_key *key, char text[LT_GEMM_CALL_BYTES])
 
 /* The library's GELU is not ours: it was seen to differ by up to 0.017 (|x| + 0.01), more than
  * rounding to 16 bits does, and takes sums that are not rounded yet.  Where bits count, or fp32
- * does, ours is taken, so that a recomputation gives the same bits.  Its slope, of which gradients in
- * 16 bits ask less, may be used anywhere.  Its epilogues add nothing but a bias. */
+ * does, ours is taken, so that a recomputation gives the same bits.  Its slope, of which gradients
+ * in 16 bits ask less, may be used anywhere.  Its epilogues add nothing but a bias. */
 static bool has_form(const lt_cuda_blas *b, const lt_matmul *m, cuda_blas_form form)
 {
     bool adds = m->add || m->c.data;

@@ -1,13 +1,15 @@
-/* device/cuda/cuda_col_sum.cu - column sums in two stages: partial rows in scratch, each for a fixed
- * share of the rows, then their sum in order.  The second stage serves norm_grad too. */
+/* device/cuda/cuda_col_sum.cu - column sums in two stages: partial rows in scratch, each for a
+ * fixed share of the rows, then their sum in order.  The second stage serves norm_grad too. */
 #include "device/cuda/cuda_pack.cuh"
 
-/* A block of the first stage: COLS packs wide, LANES rows at a time; BLOCKS fill an H100 or H200. */
+/* A block of the first stage: COLS packs wide, LANES rows at a time;
+ * BLOCKS fill an H100 or H200. */
 enum { COLS = 32, LANES = 8, UNROLL = 8, BLOCKS = 5 * 132 };
 /* Of the second: ADD_COLS columns, ADD_LANES parts at a time. */
 enum { ADD_COLS = 32, ADD_LANES = 16 };
 
-/* part p of P of N columns: rows [rows p / P, rows (p + 1) / P), the block's lanes added in order */
+/* part p of P of N columns: rows [rows p / P, rows (p + 1) / P),
+ * the block's lanes added in order */
 template <typename T, int N> __global__ static void col_parts_kernel(float *parts, view<T> x)
 {
     __shared__ float lanes[LANES][N][COLS];
@@ -61,7 +63,8 @@ template <typename G> __device__ static void put(G *out, float x, bool add)
     store(out, add ? load(out) + x : x);
 }
 
-/* Output blockIdx.y.  A lane adds parts lane, lane + ADD_LANES, ...; the lanes are added in order. */
+/* Output blockIdx.y.  A lane adds parts lane, lane + ADD_LANES, ...;
+ * the lanes are added in order. */
 __global__ static void add_parts_kernel(const __grid_constant__ add_args a)
 {
     __shared__ float lanes[ADD_LANES][ADD_COLS];

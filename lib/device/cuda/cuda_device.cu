@@ -1,10 +1,10 @@
 /* device/cuda/cuda_device.cu - the CUDA backend: one GPU, its memory, streams, events.
  *
  * cudart is linked statically and finds the driver at run time, so this also runs, and fails with a
- * sentence, where there is none.  A failed call is kept in the device with the name of the operation
- * at which it was seen and is handed out by the next sync.  A kernel that dies while it runs shows
- * up later: then the operation named is the last one launched.  After such a fault every CUDA call
- * of the process fails; only a new process gets the GPU back. */
+ * sentence, where there is none.  A failed call is kept in the device with the name of the
+ * operation at which it was seen and is handed out by the next sync.  A kernel that dies while it
+ * runs shows up later: then the operation named is the last one launched.  After such a fault every
+ * CUDA call of the process fails; only a new process gets the GPU back. */
 #include "device/cuda/cuda.cuh"
 #include "device/cuda/cuda_blas.h"
 #include "device/cuda/cuda_dnn.h"

@@ -4,8 +4,8 @@
  * gradient before cuDNN 9.16), heads of a multiple of 8 up to 256 wide, rows on 16-byte boundaries,
  * fewer kv heads too; the rest is left to lt's own kernels.  lse means the same in both.
  *
- * The first call of a shape compiles its graph (0.1 to 1 s) and allocates on the host: it belongs to
- * the warm-up and must not be captured; later ones may be.  Device memory is the scratch alone.
+ * The first call of a shape compiles its graph (0.1 to 1 s) and allocates on the host: it belongs
+ * to the warm-up and must not be captured; later ones may be.  Device memory is the scratch alone.
  * With deterministic set the gradient has the same bits in every run; that form writes dS, 2 T^2
  * bytes a head, so a call is cut into slices of whole sequences, or of the kv heads of one, as many
  * as the scratch has room for: cuda_dnn_plan asks for CUDA_DNN_SLICE_BYTES at most (slices of

@@ -32,8 +32,8 @@ typedef struct dnn_api {
     dnn_status (*execute)(dnn_handle handle, dnn_desc plan, dnn_desc variant_pack);
 } dnn_api;
 
-/* Loads libcudnn.so.9 by the dynamic linker's search path (LD_LIBRARY_PATH for a copy of one's own).
- * LT_ENOTSUP with a sentence when it is absent, too old or known to be wrong. */
+/* Loads libcudnn.so.9 by the dynamic linker's search path (LD_LIBRARY_PATH for a copy of one's
+ * own).  LT_ENOTSUP with a sentence when it is absent, too old or known to be wrong. */
 LT_MUST_USE lt_err cuda_dnn_api_open(dnn_api *api);
 
 enum { /* kinds of descriptors */

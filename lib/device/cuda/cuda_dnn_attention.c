@@ -1,8 +1,8 @@
 /* device/cuda/cuda_dnn_attention.c - the two graphs that cuDNN knows as flash attention.
  *
- * cuDNN recognises the whole by its operations, their order and the types in between, and runs it as
- * one kernel (the gradient as three); nothing of size T x T is written, but for dS in the ordered
- * form.  K and V enter transposed: (B, Hkv, D, T). */
+ * cuDNN recognises the whole by its operations, their order and the types in between, and runs it
+ * as one kernel (the gradient as three); nothing of size T x T is written, but for dS in the
+ * ordered form.  K and V enter transposed: (B, Hkv, D, T). */
 #include "device/cuda/cuda_dnn_attention.h"
 
 typedef struct builder {
@@ -134,7 +134,8 @@ static dnn_desc output_row_sums(const builder *b, dnn_desc dout)
     return row_sum;
 }
 
-/* dq = ds k.  Free order: blocks add into dq_sum as they come, which is rounded to dq at the end. */
+/* dq = ds k.  Free order: blocks add into dq_sum as they come,
+ * which is rounded to dq at the end. */
 static void query_gradient(const builder *b, dnn_desc ds, dnn_desc kt)
 {
     const dnn_attention_shape *s = b->s;

@@ -209,8 +209,8 @@ void cuda_dnn_graph_reshape(dnn_graph *g, dnn_desc y, dnn_desc x)
 
 /* ---- engines */
 
-/* Compiles the graph for one engine; that it cannot is no failure of the graph.  On success the plan
- * is kept in g. */
+/* Compiles the graph for one engine; that it cannot is no failure of the graph.  On success the
+ * plan is kept in g. */
 static bool try_engine(dnn_graph *g, dnn_desc engine, int64_t limit)
 {
     const dnn_api *api = g->api;

@@ -1,8 +1,8 @@
 /* device/cuda/cuda_dnn_graph.h - a graph of cuDNN operations, from its first tensor to its runs.
  *
- * A graph is built in the order of its operations (cuDNN's pattern matcher minds it), finished once,
- * run often.  The first call that fails is kept and later ones do nothing, so building reads as
- * maths; cuda_dnn_graph_finish hands the failure out.  Tensors have rank 4: (batch, head, row,
+ * A graph is built in the order of its operations (cuDNN's pattern matcher minds it), finished
+ * once, run often.  The first call that fails is kept and later ones do nothing, so building reads
+ * as maths; cuda_dnn_graph_finish hands the failure out.  Tensors have rank 4: (batch, head, row,
  * column).  Real tensors carry a uid of the caller's choice below DNN_VIRTUAL_UIDS, by which a run
  * names their memory. */
 #ifndef LT_DEVICE_CUDA_DNN_GRAPH_H

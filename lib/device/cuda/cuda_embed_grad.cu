@@ -15,7 +15,8 @@
 
 enum { THREADS = 64, SCAN_THREADS = 1024, SCAN_ITEMS = 16 };
 enum { ORDER_BATCH = 32 };
-/* Step 5: blocks, of which LARGE_BLOCKS take the large buckets; rows that a warp reads at a time. */
+/* Step 5: blocks, of which LARGE_BLOCKS take the large buckets;
+ * rows that a warp reads at a time. */
 enum { SUM_WARPS = 16, SUM_THREADS = SUM_WARPS * WARP, LARGE = 32, LARGE_BLOCKS = 264, BATCH = 4 };
 
 typedef struct buckets {
@@ -52,8 +53,8 @@ __device__ static inline int32_t warp_scan(int32_t x)
     return x;
 }
 
-/* Counts become starts; start[n_buckets] = n_rows.  One block: in a round each warp takes SCAN_ITEMS
- * times WARP neighbours, each lane every WARPth of them. */
+/* Counts become starts; start[n_buckets] = n_rows.  One block: in a round each warp takes
+ * SCAN_ITEMS times WARP neighbours, each lane every WARPth of them. */
 __global__ static void __launch_bounds__(SCAN_THREADS) scan_kernel(buckets b)
 {
     __shared__ int32_t warps[SCAN_THREADS / WARP]; /* a round's rows by warp */

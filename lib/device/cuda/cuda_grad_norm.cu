@@ -1,5 +1,5 @@
-/* device/cuda/cuda_grad_norm.cu - the scalars of a step by one thread, so that the host need not wait
- * for the norm; the arithmetic is device/step_math.h's. */
+/* device/cuda/cuda_grad_norm.cu - the scalars of a step by one thread, so that the host need not
+ * wait for the norm; the arithmetic is device/step_math.h's. */
 #include "device/cuda/cuda.cuh"
 #include "device/step_math.h"
 

@@ -1,9 +1,10 @@
 /* device/cuda/cuda_graph.cu - compute work recorded once and launched as often as wanted.
  *
- * While the compute stream is captured, launches go into a graph instead of to the GPU.  Other threads
- * may allocate meanwhile (thread-local mode).  An operation that does what cannot be recorded spoils
- * the capture; it is found out, by name, when the next one begins or the capture ends, and sticks to
- * the device like any fault.  An lt_graph is the executable CUDA graph itself. */
+ * While the compute stream is captured, launches go into a graph instead of to the GPU.  Other
+ * threads may allocate meanwhile (thread-local mode).  An operation that does what cannot be
+ * recorded spoils the capture; it is found out, by name, when the next one begins or the capture
+ * ends, and sticks to the device like any fault.  An lt_graph is the executable
+ * CUDA graph itself. */
 #include "device/cuda/cuda.cuh"
 
 static cudaGraphExec_t exec_of(lt_graph *graph)

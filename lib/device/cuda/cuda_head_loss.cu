@@ -15,8 +15,8 @@ template <typename T> struct loss_args {
     int64_t n_vocab;
 };
 
-/* Exponentials are powers of two: exp(x - top) = 2^(x LOG2_E - peak) with peak = top LOG2_E rounded.
- * Whatever peak is, it cancels. */
+/* Exponentials are powers of two: exp(x - top) = 2^(x LOG2_E - peak) with peak = top LOG2_E
+ * rounded.  Whatever peak is, it cancels. */
 #define LOG2_E 1.4426950408889634f
 #define LN_2   0.6931471805599453f
 

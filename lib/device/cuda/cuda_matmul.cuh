@@ -1,8 +1,8 @@
 /* device/cuda/cuda_matmul.cuh - what the matrix products share: arguments, epilogue.
  *
  * M tiles lie along grid x, N tiles along y.  The tiles of op(A) and op(B) are copied into shared
- * memory in the layout they have in device memory, so global reads are coalesced whatever the flags;
- * what lies outside a matrix is zero. */
+ * memory in the layout they have in device memory, so global reads are coalesced whatever the
+ * flags; what lies outside a matrix is zero. */
 #ifndef LT_DEVICE_CUDA_MATMUL_CUH
 #define LT_DEVICE_CUDA_MATMUL_CUH
 

@@ -21,8 +21,8 @@ __device__ static void load_tile(float *tile, view<float> m, int64_t row, int64_
     }
 }
 
-/* A tile of which `along_k` says that its rows run along k: stored (DEPTH, TILE), else (TILE, DEPTH).
- * Loads the tile of outer index `outer` and depth k0; then element (i, k) of it. */
+/* A tile of which `along_k` says that its rows run along k: stored (DEPTH, TILE), else
+ * (TILE, DEPTH).  Loads the tile of outer index `outer` and depth k0; then element (i, k) of it. */
 template <bool ALONG_K>
 __device__ static void load_operand(float *tile, view<float> m, int64_t outer, int64_t k0)
 {

@@ -75,7 +75,8 @@ template <> struct layout_b<true> {
 
 typedef wmma::fragment<wmma::accumulator, FRAG, FRAG, FRAG, float> sum_fragment;
 
-/* One DEPTH of products of a warp: rows from warp_row, columns from warp_col on of the block's tile. */
+/* One DEPTH of products of a warp: rows from warp_row,
+ * columns from warp_col on of the block's tile. */
 template <bool TRANS_A, bool TRANS_B, typename T>
 __device__ static void multiply(sum_fragment acc[FRAGS_M][FRAGS_N], const T *a, const T *b,
                                 int warp_row, int warp_col)

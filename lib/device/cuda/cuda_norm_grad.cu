@@ -4,10 +4,10 @@
  *     dx = dresid + rstd (g - mean(g) - xh mean(g xh)),  RMSNorm has no mean(g)
  *     dweight (+)= column sums of dout xh,  dbias (+)= column sums of dout
  *     col_sum (+)= column sums of dx as stored
- * In the fast form a thread owns one pack of columns (cuda_pack.cuh) and a block walks the rows with
- * a fixed step, ROWS a turn.  Every operand is read once, two turns ahead, into shared memory; the
- * column sums stay in registers until the block's last turn, and cuda_add_parts adds the blocks'.
- * Widths and addresses that do not allow it take two plain kernels. */
+ * In the fast form a thread owns one pack of columns (cuda_pack.cuh) and a block walks the rows
+ * with a fixed step, ROWS a turn.  Every operand is read once, two turns ahead, into shared memory;
+ * the column sums stay in registers until the block's last turn, and cuda_add_parts adds the
+ * blocks'.  Widths and addresses that do not allow it take two plain kernels. */
 #include "device/cuda/cuda_pack.cuh"
 
 #include <cuda_pipeline_primitives.h>
@@ -37,7 +37,8 @@ __device__ static inline pack<T, N> *slot(int stage, int k, int operand)
            threadIdx.x;
 }
 
-/* Starts to copy rows row, row + 1, ... to a stage; a row or an operand that is not there is zero. */
+/* Starts to copy rows row, row + 1, ... to a stage;
+ * a row or an operand that is not there is zero. */
 template <typename T, int N>
 __device__ static inline void fetch(int stage, const norm_grad_args<T> &a, int64_t row, int64_t col)
 {

@@ -1,4 +1,5 @@
-/* device/cuda/cuda_pack.cuh - neighbouring elements of a row moved as one, up to 16 bytes at a time.
+/* device/cuda/cuda_pack.cuh - neighbouring elements of a row moved as one,
+ * up to 16 bytes at a time.
  *
  * Kernels that live on memory bandwidth are templates over the width N of a pack.  Their launchers
  * take the widest that every operand allows (cuda_packs) and N = 1 for odd addresses, widths and
@@ -22,8 +23,8 @@ template <> struct word_of<16> {
     typedef uint4 type;
 };
 
-/* Kernels read it through unpack() and make it by pack_of(): two elements a register at a time, which
- * is half the instructions of one at a time. */
+/* Kernels read it through unpack() and make it by pack_of(): two elements a register at a time,
+ * which is half the instructions of one at a time. */
 template <typename T, int N> struct pack {
     typedef typename word_of<N * sizeof(T)>::type word;
     union {
