@@ -25,7 +25,8 @@ void lt_call_mark_print(lt_buf *text, const lt_call_mark *mark);
 
 lt_call_mark lt_call_mark_of(int64_t number, lt_call_kind kind, lt_tensor in, int root);
 
-/* all and hosts: (world).  LT_EFAULT names the first rank that differs from rank 0, and the calls. */
+/* all and hosts: (world).  LT_EFAULT names the first rank that differs from rank 0,
+ * and the calls. */
 LT_MUST_USE lt_err lt_call_marks_compare(const lt_call_mark *all, char (*hosts)[LT_HOST_NAME_BYTES],
                                          int world);
 

@@ -1,4 +1,5 @@
-/* watch_wire.c - messages: made, checked, sent, read; the control channel of rank and supervisor. */
+/* watch_wire.c - messages: made, checked, sent, read;
+ * the control channel of rank and supervisor. */
 #include "comm/watch_wire.h"
 
 #include <ctype.h>

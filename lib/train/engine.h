@@ -28,8 +28,8 @@ typedef struct lt_engine_options {
     bool debug_comm;       /* ranks compare each collective before it runs */
 } lt_engine_options;
 
-/* Bytes by class, the same arithmetic that lt_engine_open allocates by; and what a checkpoint is made
- * of. */
+/* Bytes by class, the same arithmetic that lt_engine_open allocates by; and what a checkpoint is
+ * made of. */
 typedef struct lt_engine_bytes {
     lt_zero_bytes state;  /* parameters, gradients, master weights, moments, tiers */
     uint64_t activations; /* arena: the largest use */

@@ -85,10 +85,10 @@ static void print_header(const lt_run *r)
                 (double)lt_engine_table(r->engine)->n_elements * 1e-6,
                 lt_dtype_name(s->engine.shape.act),
                 (double)lt_engine_bytes_used(r->engine).total / (1 << 20));
-    lt_log_info(
-        "%llu steps of %llu sequences of %lld tokens (%d micro-batches); an epoch is %llu sequences",
-        (unsigned long long)s->total_steps, (unsigned long long)s->step_samples,
-        (long long)s->engine.shape.seq, s->n_micro, (unsigned long long)s->epoch_samples);
+    lt_log_info("%llu steps of %llu sequences of %lld tokens (%d micro-batches); an epoch is %llu "
+                "sequences",
+                (unsigned long long)s->total_steps, (unsigned long long)s->step_samples,
+                (long long)s->engine.shape.seq, s->n_micro, (unsigned long long)s->epoch_samples);
     lt_buf_release(&line);
 }
 

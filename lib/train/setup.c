@@ -162,8 +162,8 @@ static lt_err open_split(lt_dataset **out, const char *path, const char *key)
     if (!there)
         return lt_fail(
             LT_ENOENT,
-            "%s: %s is not there; make it with: lt-tokenize --tokenizer gpt2 corpus.txt -o corpus.tok "
-            "&& lt-shard --out data corpus.tok",
+            "%s: %s is not there; make it with: lt-tokenize --tokenizer gpt2 corpus.txt -o "
+            "corpus.tok && lt-shard --out data corpus.tok",
             key, path);
     return lt_dataset_open(out, path);
 }
@@ -206,8 +206,8 @@ static lt_err check_vocabulary(const lt_setup *s)
     if ((int64_t)m->vocab_size > vocab)
         return lt_fail(
             LT_EMISMATCH,
-            "vocabulary: %s was made with %u token ids, the model has %lld; set model.vocab_size to at "
-            "least %u or shard the data with the model's tokenizer",
+            "vocabulary: %s was made with %u token ids, the model has %lld; set model.vocab_size "
+            "to at least %u or shard the data with the model's tokenizer",
             s->config->data.train, m->vocab_size, (long long)vocab, m->vocab_size);
     if (s->val && memcmp(lt_dataset_manifest(s->val)->tokenizer_hash, m->tokenizer_hash,
                          sizeof m->tokenizer_hash) != 0)

@@ -1,7 +1,9 @@
 /* zero/store_parts.h - shared by the files of the store; private to this folder.
  *
- *     store.c     life, views, what fails          gather.c    parameters come, go and are published
- *     reduce.c    gradients                        update.c    the walk over the optimizer state
+ *     store.c     life, views, what fails
+ *     gather.c    parameters come, go and are published
+ *     reduce.c    gradients
+ *     update.c    the walk over the optimizer state
  *     exchange.c  host memory <-> owned state, refresh
  *
  * Two streams: compute, and communication beside it.  Each hands over to the other by an event:

@@ -1,4 +1,5 @@
-/* ranks_group.c - the control plane on many ranks: who is where, texts of every length, verdicts. */
+/* ranks_group.c - the control plane on many ranks:
+ * who is where, texts of every length, verdicts. */
 #include "lt_ranks.h"
 
 #include "base/mem.h"

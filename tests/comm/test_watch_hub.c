@@ -1,4 +1,5 @@
-/* test_watch_hub.c - who is let in: members with the key; strangers, noise and second comers are not. */
+/* test_watch_hub.c - who is let in: members with the key;
+ * strangers, noise and second comers are not. */
 #include "lt_test.h"
 #include "base/clock.h"
 #include "comm/watch_hub.h"

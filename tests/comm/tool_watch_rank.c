@@ -1,8 +1,8 @@
 /* tool_watch_rank.c - a rank that only steps, for the tests of the watch: no MPI, no device.
  *
- * The ranks of a job are processes of one machine (in network namespaces or not) that meet in a mapped
- * file, which also is their collective: a step ends when all have come.  One of them misbehaves on
- * demand.  Started by mpirun, by srun, or by hand with --rank and --world. */
+ * The ranks of a job are processes of one machine (in network namespaces or not) that meet in a
+ * mapped file, which also is their collective: a step ends when all have come.  One of them
+ * misbehaves on demand.  Started by mpirun, by srun, or by hand with --rank and --world. */
 #include "base/log.h"
 #include "base/options.h"
 #include "comm/stop_signal.h"

@@ -1,5 +1,5 @@
-/* ranks_memory.c - what the kernel says of a rank's memory: its resident pages grow by the bytes that
- * are planned for its stage.
+/* ranks_memory.c - what the kernel says of a rank's memory: its resident pages grow by the bytes
+ * that are planned for its stage.
  *
  * The model is large enough (4.9 M parameters, 78 MB of fp32 state) that libraries, stacks and the
  * messages of MPI are small beside it. */

@@ -1,9 +1,9 @@
-/* run_ranks.h - runs of run_fixture.h on threads as ranks (zero/thread_ranks.h), so that one program
- * sees every number of ranks.
+/* run_ranks.h - runs of run_fixture.h on threads as ranks (zero/thread_ranks.h), so that one
+ * program sees every number of ranks.
  *
  * Takes the place of lt_comm_open in the program that includes it: engines of more ranks than one
- * talk over shared memory.  What such an engine takes from its device is counted there: it opens its
- * communicator after its device, before anything else. */
+ * talk over shared memory.  What such an engine takes from its device is counted there: it opens
+ * its communicator after its device, before anything else. */
 #ifndef LT_TESTS_TRAIN_RUN_RANKS_H
 #define LT_TESTS_TRAIN_RUN_RANKS_H
 

@@ -1,5 +1,6 @@
-/* test_engine.c - one engine of one rank on the CPU: what a step computes must not depend on threads,
- * micro-batches or what is recomputed, and a gradient that is not finite changes nothing. */
+/* test_engine.c - one engine of one rank on the CPU: what a step computes must not depend on
+ * threads, micro-batches or what is recomputed, and a gradient that is not finite changes
+ * nothing. */
 #include "train_fixture.h"
 
 #include <math.h>

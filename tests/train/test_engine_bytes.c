@@ -1,5 +1,5 @@
-/* test_engine_bytes.c - memory of one rank: the formulas of the ZeRO paper, the arithmetic of --plan
- * and what an engine takes from its device are the same numbers. */
+/* test_engine_bytes.c - memory of one rank: the formulas of the ZeRO paper, the arithmetic of
+ * --plan and what an engine takes from its device are the same numbers. */
 #include "run_ranks.h"
 
 #include "train/report.h"
@@ -41,11 +41,11 @@ static void settings_of(case_settings *s, const bytes_case *c)
         s->list[i] = s->text[i];
 }
 
-/* Rajbhandari et al. 2020, figure 1: with P parameters on N ranks a mixed precision rank keeps 2P of
- * parameters, 2P of gradients, 12P of optimizer state, and the stages divide the last, the last two,
- * all three by N.  Gradients are fp32 here, so 4P; in fp32 training parameters are 4P, and where a rank
- * keeps just the weights that it updates they are their own masters, which saves 4P.  P counts the
- * padding of the slices.  Units under way (slots) come on top. */
+/* Rajbhandari et al. 2020, figure 1: with P parameters on N ranks a mixed precision rank keeps 2P
+ * of parameters, 2P of gradients, 12P of optimizer state, and the stages divide the last, the last
+ * two, all three by N.  Gradients are fp32 here, so 4P; in fp32 training parameters are 4P, and
+ * where a rank keeps just the weights that it updates they are their own masters, which saves 4P.
+ * P counts the padding of the slices.  Units under way (slots) come on top. */
 static void check_paper(thread_rank *me, lt_engine *e, const lt_zero_bytes *b)
 {
     const lt_zero_plan *plan = lt_engine_zero_plan(e);

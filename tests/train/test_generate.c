@@ -1,4 +1,5 @@
-/* test_generate.c - the choice of a token, and text through the KV cache against no cache at all. */
+/* test_generate.c - the choice of a token, and text through the KV cache against no cache at
+ * all. */
 #include "train_fixture.h"
 #include "base/file.h"
 #include "text/decoder.h"

@@ -1,9 +1,9 @@
-/* test_reshard.c - a checkpoint of any layout goes on in any other: every stage on 1 to 4 ranks, with
- * the state in memory, offloaded to the host or to a file.
+/* test_reshard.c - a checkpoint of any layout goes on in any other: every stage on 1 to 4 ranks,
+ * with the state in memory, offloaded to the host or to a file.
  *
  * Same ranks, same bits: of the next loss at every stage, of later ones where stages add up their
- * micro-batches alike (0 and 1, 2 and 3).  Other ranks: the next losses within rounding.  And what is
- * merged from a state is the same file whatever layout saved it. */
+ * micro-batches alike (0 and 1, 2 and 3).  Other ranks: the next losses within rounding.  And what
+ * is merged from a state is the same file whatever layout saved it. */
 #include "run_ranks.h"
 
 #include "ckpt/hf_export.h"

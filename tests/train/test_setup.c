@@ -1,4 +1,5 @@
-/* test_setup.c - configuration, data, tokenizer and model must belong together; lengths become steps. */
+/* test_setup.c - configuration, data, tokenizer and model must belong together;
+ * lengths become steps. */
 #include "run_fixture.h"
 
 enum { TRAIN_TOKENS = 7273, T = 16, EPOCH = (TRAIN_TOKENS - T) / T };

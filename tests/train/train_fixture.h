@@ -1,7 +1,7 @@
 /* train_fixture.h - a tiny GPT-2 on the CPU and random token batches, for the tests of train/.
  *
- * Rows of a micro-batch are B * T; a batch owns its arrays.  The data set of the tests that need one
- * is tests/data/train (280 token ids, made by make_data.sh there). */
+ * Rows of a micro-batch are B * T; a batch owns its arrays.  The data set of the tests that need
+ * one is tests/data/train (280 token ids, made by make_data.sh there). */
 #ifndef LT_TESTS_TRAIN_FIXTURE_H
 #define LT_TESTS_TRAIN_FIXTURE_H
 

@@ -1,8 +1,9 @@
 /* async_device.h - a CPU device whose copies are as late as those of a GPU may be.
  *
- * Computation and both copy directions run on a thread each, held up at random, and only events order
- * them: what forgets to wait for one gets the wrong bytes here, and a race under TSan.  Counts the
- * bytes that are allocated.  Operations of dev->ops stay inline; give work to async_compute. */
+ * Computation and both copy directions run on a thread each, held up at random, and only events
+ * order them: what forgets to wait for one gets the wrong bytes here, and a race under TSan.
+ * Counts the bytes that are allocated.  Operations of dev->ops stay inline; give work to
+ * async_compute. */
 #ifndef LT_TESTS_ASYNC_DEVICE_H
 #define LT_TESTS_ASYNC_DEVICE_H
 

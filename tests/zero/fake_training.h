@@ -1,7 +1,8 @@
 /* tests/zero/fake_training.h - a store driven as the engine drives it, by a model that computes
- * nothing: gradients are small whole numbers, a function of (step, micro-batch, parameter, element),
- * dealt out among the ranks, so that sums are exact in bf16 in any order and every stage, number of
- * ranks and offload must end at the same bits as the plain arithmetic of reference_new. */
+ * nothing: gradients are small whole numbers, a function of (step, micro-batch, parameter,
+ * element), dealt out among the ranks, so that sums are exact in bf16 in any order and every stage,
+ * number of ranks and offload must end at the same bits as the plain arithmetic of
+ * reference_new. */
 #ifndef FAKE_TRAINING_H
 #define FAKE_TRAINING_H
 

@@ -1,5 +1,5 @@
-/* tests/zero/lazy_device.h - a CPU device whose streams do nothing until somebody waits, and then in
- * any order that their events allow.
+/* tests/zero/lazy_device.h - a CPU device whose streams do nothing until somebody waits, and then
+ * in any order that their events allow.
  *
  * On a CPU all streams but one run inline, so an order that nobody asked for is there anyway; on a
  * GPU it is not.  Here every stream is a queue.  When the host waits, queues are run task by task,

@@ -1,5 +1,5 @@
-/* test_store_moves.c - what a store moves and keeps: units gathered ahead and kept, bytes as planned,
- * nothing among one, state written and read back. */
+/* test_store_moves.c - what a store moves and keeps: units gathered ahead and kept, bytes as
+ * planned, nothing among one, state written and read back. */
 #include "fake_training.h"
 
 #include <stdatomic.h>
@@ -96,8 +96,8 @@ static void check_gathers(gather_case c)
     LT_FAIL_IF(failure[0], "prefetch %lld: %s", (long long)c.run.set.prefetch, failure);
 }
 
-/* Uses are 0 1 2 3 4 5 6 5 4 3 2 1 0; two slots for the blocks 1 to 5.  One unit ahead: blocks 4 and
- * 5 are still there when the backward pass begins, 1 and 2 when the next pass does. */
+/* Uses are 0 1 2 3 4 5 6 5 4 3 2 1 0; two slots for the blocks 1 to 5.  One unit ahead: blocks 4
+ * and 5 are still there when the backward pass begins, 1 and 2 when the next pass does. */
 LT_TEST(store_gathers_one_unit_ahead_and_keeps_what_it_can)
 {
     static const int first[] = { 2, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 10, 10 };

@@ -1,6 +1,6 @@
-/* test_store_streams.c - nothing in the store relies on an order of streams that it did not ask for:
- * training on a device that runs them as early or as late as events allow.  And it asks for no more
- * than it needs: a pass computes on while parameters come in from a tier. */
+/* test_store_streams.c - nothing in the store relies on an order of streams that it did not ask
+ * for: training on a device that runs them as early or as late as events allow.  And it asks for no
+ * more than it needs: a pass computes on while parameters come in from a tier. */
 #include "fake_training.h"
 #include "lazy_device.h"
 
