@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "train/ranks.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* ---- the model's way to parameters */
@@ -264,6 +265,21 @@ fail:
     return err;
 }
 
+/* Memory is promised long before it is touched, so what all ranks of this host will take is held
+ * against what is there while none has taken any: refused here rather than killed later. */
+static lt_err fit_in_host(const lt_engine *e)
+{
+    uint64_t each = e->bytes.host, there = lt_memory_available();
+
+    if (there && each > there / (uint64_t)e->group->local_world)
+        return lt_fail(LT_ENOMEM,
+                       "%d rank%s on %s: offloading takes %" PRIu64
+                       " bytes of host memory for each, %" PRIu64 " are available together",
+                       e->group->local_world, e->group->local_world > 1 ? "s" : "", e->group->host,
+                       each, there);
+    return LT_OK;
+}
+
 /* What this rank can do for itself, before ranks do anything together. */
 static lt_err open_own(lt_engine *e, const lt_engine_options *o)
 {
@@ -276,7 +292,8 @@ static lt_err open_own(lt_engine *e, const lt_engine_options *o)
     need = lt_model_need(e->model);
     need.n_threads = o->dev.n_threads;
     need.attention = o->dev.attention;
-    err = lt_dev_reserve(e->dev, &need);
+    LT_TRY(err = lt_dev_reserve(e->dev, &need));
+    err = fit_in_host(e);
 fail:
     return err;
 }

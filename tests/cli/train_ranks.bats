@@ -260,6 +260,19 @@ saved_step() {
 
 # ---- stop and go on
 
+@test "train ranks: what offloading takes of a host is refused for all its ranks, before any takes it" {
+    wide=(--model.n_embd=1280 --deepspeed.zero_optimization.offload_optimizer.device=cpu)
+    host() { # LAYERS: bytes of one rank
+        lt-train run.yaml "$mark" "${wide[@]}" --model.n_layer=$1 --plan --ranks=2 --json | jq .host
+    }
+    there=$(awk '/^MemAvailable/ { printf "%d000", $2 }' /proc/meminfo)
+    layers=$((there * 6 / 10 / ($(host 2) - $(host 1)))) # room for one of the two
+    train 2 "${wide[@]}" --model.n_layer=$layers
+    [ "$status" -eq 1 ]
+    [ "$(n_errors)" -eq 1 ]
+    [[ "$errors" == *"error: 2 ranks on "*": offloading takes $(host $layers) bytes of host memory for each, "*" are available together" ]]
+}
+
 @test "train ranks: SIGUSR1 to one rank, or SIGTERM to all, saves on all and mpirun ends with 75" {
     last=0
     for case in USR1/2/1 USR1/3/0 TERM/2/all; do
