@@ -230,6 +230,9 @@ bool lt_config_given(const lt_config *c, const char *key); /* by the file or arg
 void lt_config_where(const lt_config *c, const char *key,
                      lt_buf *out);         /* appends "c.yaml:14" ... */
 bool lt_config_is_option(const char *arg); /* "--section.key[=...]": belongs to overrides */
+/* Takes such options out of argv, which stays NULL-terminated, into overrides (room for *argc), and
+ * returns how many.  Without '=' a key of no section is left to the program: --device cpu. */
+int lt_config_take_options(int *argc, char **argv, const char **overrides);
 
 /* Every effective value as YAML that loads again, with its origin as a comment. */
 void lt_config_print(const lt_config *c, FILE *out);

@@ -332,6 +332,21 @@ bool lt_config_is_option(const char *arg)
     return strchr(key, '.') || lt_setting_find(key) >= 0;
 }
 
+int lt_config_take_options(int *argc, char **argv, const char **overrides)
+{
+    int kept = 1, n = 0;
+
+    for (int i = 1; i < *argc; i++) {
+        if (strpbrk(argv[i], ".=") && lt_config_is_option(argv[i]))
+            overrides[n++] = argv[i];
+        else
+            argv[kept++] = argv[i];
+    }
+    argv[kept] = NULL;
+    *argc = kept;
+    return n;
+}
+
 lt_err lt_config_parse(lt_config **out, const char *text, size_t n, const char *name,
                        int n_overrides, const char *const *overrides)
 {

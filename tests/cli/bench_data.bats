@@ -3,16 +3,13 @@
 
 bats_require_minimum_version 1.5.0
 
+load corpus
+
 setup_file() {
-    text="${LT_TEST_DATA:-$BATS_TEST_DIRNAME/../data}/text/train_sample.txt"
-    cd "$BATS_FILE_TMPDIR"
-    lt-tokenize --train --vocab-size 512 -o tokenizer.json "$text"
-    lt-tokenize --tokenizer tokenizer.json -o corpus.tok "$text"
-    lt-shard --out data --split train=0.8,val=0.2 --split-by tokens:256 corpus.tok
+    make_corpus --split train=0.8,val=0.2 --split-by tokens:256
 }
 
 setup() {
-    text="${LT_TEST_DATA:-$BATS_TEST_DIRNAME/../data}/text/train_sample.txt"
     cd "$BATS_TEST_TMPDIR"
     ln -s "$BATS_FILE_TMPDIR/data" data
     cat >c.yaml <<'END'

@@ -3,12 +3,10 @@
 
 bats_require_minimum_version 1.5.0
 
+load corpus
+
 setup_file() {
-    text="${LT_TEST_DATA:-$BATS_TEST_DIRNAME/../data}/text/train_sample.txt"
-    cd "$BATS_FILE_TMPDIR"
-    lt-tokenize --train --vocab-size 512 -o tokenizer.json "$text"
-    lt-tokenize --tokenizer tokenizer.json -o corpus.tok "$text"
-    lt-shard --out data --split train=1 corpus.tok
+    make_corpus --split train=1
     cat >t.yaml <<'END'
 model: { name: gpt2, vocab_size: 512, n_positions: 32, n_layer: 2, n_head: 2, n_embd: 32 }
 training: { steps: 60, batch_size: 8, lr: 1.0e-2, warmup_steps: 5, eval_every_steps: 0 }

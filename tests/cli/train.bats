@@ -1,12 +1,10 @@
 #!/usr/bin/env bats
 # lt-train on a tiny model and real text: command line, configuration, logs, faults; kills: resume.bats.
 
+load corpus
+
 setup_file() {
-    text="${LT_TEST_DATA:-$BATS_TEST_DIRNAME/../data}/text/train_sample.txt"
-    cd "$BATS_FILE_TMPDIR"
-    lt-tokenize --train --vocab-size 512 -o tokenizer.json "$text"
-    lt-tokenize --tokenizer tokenizer.json -o corpus.tok "$text"
-    lt-shard --out data --split train=0.8,val=0.2 --split-by tokens:256 corpus.tok
+    make_corpus --split train=0.8,val=0.2 --split-by tokens:256
 }
 
 setup() {

@@ -5,6 +5,7 @@
  * batch, masked documents are documents apart, a KV cache changes no logit.  Memory of the CPU
  * device is host memory, so the tests read and write parameters and gradients directly. */
 #include "lt_test.h"
+#include "tiny_gpt2.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/model.h"
@@ -74,22 +75,11 @@ static float *grad(tiny *m, int index)
 
 static lt_model_config tiny_config(bool tied)
 {
-    return (lt_model_config){ .family = LT_FAMILY_GPT2,
-                              .vocab_size = VOCAB,
-                              .n_positions = 8,
-                              .n_layer = 2,
-                              .n_embd = 8,
-                              .n_head = 2,
-                              .n_kv_head = 2,
-                              .head_dim = 4,
-                              .n_inner = 20,
-                              .norm = LT_NORM_LAYER,
-                              .norm_eps = 1e-5,
-                              .act = LT_ACT_GELU_TANH,
-                              .tied = tied,
-                              .init_std = 0.02,
-                              .bos_id = -1,
-                              .eos_id = -1 };
+    lt_model_config config = tiny_gpt2(VOCAB, 8, 8, 2, 20);
+
+    config.tied = tied;
+    config.init_std = 0.02;
+    return config;
 }
 
 static lt_err take(tiny *m, size_t bytes, void **out)

@@ -5,6 +5,7 @@
  * graphs with free runs, bit by bit. */
 #include "fake_graphs.h"
 #include "lt_test.h"
+#include "tiny_gpt2.h"
 #include "base/rng.h"
 #include "model/model.h"
 
@@ -118,22 +119,10 @@ static void fill_slots(tiny *m)
 
 static lt_model_config config_of(void)
 {
-    return (lt_model_config){ .family = LT_FAMILY_GPT2,
-                              .vocab_size = VOCAB,
-                              .n_positions = T,
-                              .n_layer = 2,
-                              .n_embd = 64,
-                              .n_head = 2,
-                              .n_kv_head = 2,
-                              .head_dim = 32,
-                              .n_inner = 256,
-                              .norm = LT_NORM_LAYER,
-                              .norm_eps = 1e-5,
-                              .act = LT_ACT_GELU_TANH,
-                              .tied = true,
-                              .init_std = 0.02,
-                              .bos_id = -1,
-                              .eos_id = -1 };
+    lt_model_config config = tiny_gpt2(VOCAB, T, 64, 2, 256);
+
+    config.init_std = 0.02;
+    return config;
 }
 
 static tiny *tiny_open(const char *device, lt_dtype act, bool with_fake)

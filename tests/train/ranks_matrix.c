@@ -12,6 +12,7 @@
  * types always have those two.  A line "# | ..." is a row of docs/equivalence.md
  * (tests/matrix.sh). */
 #include "lt_ranks.h"
+#include "tiny_gpt2.h"
 
 #include "base/hash.h"
 #include "batch/dataset.h"
@@ -102,22 +103,9 @@ static void fill_step(step_data *d, int step)
 
 static const lt_model_config *model(void)
 {
-    static const lt_model_config m = { .family = LT_FAMILY_GPT2,
-                                       .vocab_size = 280,
-                                       .n_positions = SEQ,
-                                       .n_layer = 2,
-                                       .n_embd = 48,
-                                       .n_head = 3,
-                                       .n_kv_head = 3,
-                                       .head_dim = 16,
-                                       .n_inner = 192,
-                                       .norm = LT_NORM_LAYER,
-                                       .norm_eps = 1e-5,
-                                       .act = LT_ACT_GELU_TANH,
-                                       .tied = true,
-                                       .init_std = 0.1,
-                                       .bos_id = -1,
-                                       .eos_id = -1 };
+    static lt_model_config m;
+
+    m = tiny_gpt2(280, SEQ, 48, 3, 192);
     return &m;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "lt_test.h"
+#include "tiny_gpt2.h"
 #include "train/engine.h"
 
 #include <stdlib.h>
@@ -19,22 +20,7 @@ typedef struct fix_batch {
 
 static inline lt_model_config fix_config(void)
 {
-    return (lt_model_config){ .family = LT_FAMILY_GPT2,
-                              .vocab_size = FIX_VOCAB,
-                              .n_positions = 16,
-                              .n_layer = 2,
-                              .n_embd = 24,
-                              .n_head = 3,
-                              .n_kv_head = 3,
-                              .head_dim = 8,
-                              .n_inner = 40,
-                              .norm = LT_NORM_LAYER,
-                              .norm_eps = 1e-5,
-                              .act = LT_ACT_GELU_TANH,
-                              .tied = true,
-                              .init_std = 0.1,
-                              .bos_id = -1,
-                              .eos_id = -1 };
+    return tiny_gpt2(FIX_VOCAB, 16, 24, 3, 40);
 }
 
 /* Options of a training engine with micro-batches of n_batch sequences; *config stays borrowed. */

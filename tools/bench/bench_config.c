@@ -4,27 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes --section.key=value out of argv, which stays NULL-terminated; returns how many. */
-static int split_overrides(int *argc, char **argv, const char **overrides)
-{
-    int kept = 1, n = 0;
-
-    for (int i = 1; i < *argc; i++) {
-        if (strpbrk(argv[i], ".=") && lt_config_is_option(argv[i]))
-            overrides[n++] = argv[i];
-        else
-            argv[kept++] = argv[i];
-    }
-    argv[kept] = NULL;
-    *argc = kept;
-    return n;
-}
-
 lt_err bench_options_config(const lt_command *command, int argc, char **argv, void *values,
                             lt_config **config)
 {
     const char **overrides = lt_new_array0((size_t)argc + 1, sizeof *overrides);
-    int n = split_overrides(&argc, argv, overrides);
+    int n = lt_config_take_options(&argc, argv, overrides);
     lt_opt_list rest = { 0 };
     bool done = false;
     lt_err err;

@@ -45,33 +45,15 @@ static const lt_command command = {
     options,
 };
 
-/* Configuration keys look like options; they are taken out of argv before the rest is parsed.
- * Without '=' a key of no section is left to the table above: --device cpu. */
-static int split_overrides(int argc, char **argv, const char **overrides)
-{
-    int kept = 1, n = 0;
-
-    for (int i = 1; i < argc; i++) {
-        if (strpbrk(argv[i], ".=") && lt_config_is_option(argv[i]))
-            overrides[n++] = argv[i];
-        else
-            argv[kept++] = argv[i];
-    }
-    argv[kept] = NULL;
-    return n;
-}
-
 lt_err train_args_read(train_args *a, lt_config **config, int argc, char **argv)
 {
     lt_opt_list rest = { 0 };
     const char **overrides = calloc((size_t)argc + 2, sizeof *overrides);
     char *resume = NULL, *device = NULL;
     bool done = false;
-    int n = split_overrides(argc, argv, overrides);
+    int n = lt_config_take_options(&argc, argv, overrides);
     lt_err err;
 
-    for (argc = 0; argv[argc]; argc++) {
-    }
     LT_TRY(err = lt_options_parse(&command, argc, argv, a, &rest, &done));
     if (done || a->docs)
         goto fail;
