@@ -31,11 +31,21 @@ static void end_part(lt_zero_store *z, int at)
         lt_tier_fetch(z->optimizer_tier, ahead, tile_slot(z, ahead));
 }
 
-static int next_in_tier(const lt_zero_store *z, int unit)
+static int n_parts(const lt_zero_store *z)
 {
-    while (++unit < z->plan->n_units)
-        if (z->plan->units[unit].param_record >= 0)
+    return z->plan->n_tiles + (z->walk.all ? z->n_untiled : 0);
+}
+
+/* The unit in the parameter tier that the walk comes to next: one that has parts, since only those
+ * leave their staging slots again. */
+static int next_in_tier(const lt_zero_store *z)
+{
+    for (int at = z->walk.at + 1; at < n_parts(z); at++) {
+        int unit = z->plan->segments[segment_at(z, at)].unit;
+
+        if (unit != z->walk.unit && z->plan->units[unit].param_record >= 0)
             return unit;
+    }
     return -1;
 }
 
@@ -50,7 +60,7 @@ static void begin_unit(lt_zero_store *z, int unit)
         return;
     if (!z->units[unit].staged)
         lt_zero_stage(z, unit);
-    ahead = next_in_tier(z, unit);
+    ahead = next_in_tier(z);
     if (ahead >= 0 && lt_zero_stage_is_free(z, ahead))
         lt_zero_stage(z, ahead);
 }
@@ -126,10 +136,10 @@ static void untiled_part(lt_zero_store *z, int segment, zero_part *out)
 
 bool lt_zero_walk_next(lt_zero_store *z, zero_part *out)
 {
-    int n_tiles = z->plan->n_tiles, n = n_tiles + (z->walk.all ? z->n_untiled : 0), unit;
+    int unit;
 
     end_part(z, z->walk.at);
-    if (++z->walk.at >= n) {
+    if (++z->walk.at >= n_parts(z)) {
         end_unit(z);
         lt_zero_hand_over(z); /* gathering reads what compute wrote */
         return false;
@@ -139,7 +149,7 @@ bool lt_zero_walk_next(lt_zero_store *z, zero_part *out)
         end_unit(z);
         begin_unit(z, unit);
     }
-    if (z->walk.at < n_tiles)
+    if (z->walk.at < z->plan->n_tiles)
         tile_part(z, z->walk.at, out);
     else
         untiled_part(z, segment_at(z, z->walk.at), out);

@@ -78,7 +78,7 @@ static fake_run run_of(const fake_model *m, int stage, int kind)
 /* Streams in every order of preference, and at random; stages, ranks and offload take turns. */
 LT_TEST(store_orders_its_streams_itself)
 {
-    fake_model *m = fake_model_new(2, true, false);
+    fake_model *m = fake_model_new(2, true, FROZEN_NONE);
 
     lazy_init();
     for (int seed = 0; seed < N_SEEDS; seed++)
