@@ -95,7 +95,7 @@ const lt_setting lt_settings_deepspeed[] = {
     ROW_INT(SAME, ZERO "stage3_prefetch_bucket_size", ZF.stage3_prefetch_bucket_size, "5e7", 0,
             NO_BOUND, "gathered ahead of use, at least the next block"),
     ROW_INT(SAME, ZERO "stage3_param_persistence_threshold", ZF.stage3_param_persistence_threshold,
-            "1e5", 0, NO_BOUND, "smaller parameters are never released"),
+            "1e5", 0, NO_BOUND, "parameters of at most so many are never released"),
     ROW_INT(SAME, ZERO "stage3_model_persistence_threshold", ZF.stage3_model_persistence_threshold,
             "9223372036854775807", 0, NO_BOUND, "most elements that are never released"),
     ROW_INT(SAME, ZERO "stage3_max_live_parameters", ZF.stage3_max_live_parameters, "1e9", 0,
