@@ -107,6 +107,25 @@ LT_TEST(store_gathers_one_unit_ahead_and_keeps_what_it_can)
         { .set = stage_of(3), .announce = true }, .first = first, .second = second });
 }
 
+/* The same with slices that come from a tier, through two staging slots: the one of the unit at
+ * work is already on its way to be filled again while the next unit is gathered from the other. */
+LT_TEST(store_gathers_one_unit_ahead_of_two_staging_slots)
+{
+    static const int first[] = { 2, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 10, 10 };
+    static const int second[] = { 0, 0, 1, 2, 3, 3, 3, 3, 4, 5, 6, 6, 6 };
+
+    for (int kind = LT_TIER_HOST; kind <= LT_TIER_FILE; kind++) {
+        gather_case c = { { .set = stage_of(3), .announce = true },
+                          .first = first,
+                          .second = second };
+
+        c.run.set.param = (lt_zero_offload){ .kind = (lt_tier_kind)kind,
+                                             .path = lt_test_tmp(""),
+                                             .n_buffers = 2 };
+        check_gathers(c);
+    }
+}
+
 /* Nothing is known: each unit when it is asked for, unless it is there. */
 LT_TEST(store_gathers_on_demand_when_nothing_is_announced)
 {
