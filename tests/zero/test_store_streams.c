@@ -75,19 +75,22 @@ static fake_run run_of(const fake_model *m, int stage, int kind)
                                 .max_live = 1 << 20 } };
 }
 
-/* Streams in every order of preference, and at random; stages, ranks and offload take turns. */
+/* Streams in every order of preference, and at random; stages, ranks, offload and frozen parameters
+ * take turns. */
 LT_TEST(store_orders_its_streams_itself)
 {
-    fake_model *m = fake_model_new(2, true, FROZEN_NONE);
+    fake_model *models[] = { fake_model_new(2, true, FROZEN_NONE),
+                             fake_model_new(2, true, FROZEN_SOME) };
 
     lazy_init();
     for (int seed = 0; seed < N_SEEDS; seed++)
         for (int stage = 0; stage <= 3; stage++) {
             int world = 1 + (seed + stage) % 3, kind = seed / 3 % 3;
-            stream_case c = { run_of(m, stage, kind), (uint64_t)seed };
+            stream_case c = { run_of(models[seed % 2], stage, kind), (uint64_t)seed };
             const char *failure = thread_ranks_run(world, train, &c);
 
             LT_FAIL_IF(failure[0], "seed %d, stage %d, offload %d: %s", seed, stage, kind, failure);
         }
-    fake_model_free(m);
+    for (size_t i = 0; i < LT_COUNT(models); i++)
+        fake_model_free(models[i]);
 }
