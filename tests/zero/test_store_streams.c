@@ -1,6 +1,7 @@
 /* test_store_streams.c - nothing in the store relies on an order of streams that it did not ask
  * for: training on a device that runs them as early or as late as events allow.  And it asks for no
- * more than it needs: a pass computes on while parameters come in from a tier. */
+ * more than it needs: a pass computes on while parameters come in from a tier, and while the
+ * gradients of the unit before are reduced. */
 #include "fake_training.h"
 #include "lazy_device.h"
 
@@ -35,8 +36,16 @@ static void train(thread_rank *me, void *arg)
     for (int step = 0; step < N_STEPS && f.open; step++) {
         uint64_t before = lazy.n_copies_awaited;
 
-        for (int micro = 0; micro < f.model->n_micro; micro++)
+        for (int micro = 0; micro < f.model->n_micro; micro++) {
+            uint64_t last = lazy.n_last_awaited;
+
             fake_micro_step(&f, micro);
+            last = lazy.n_last_awaited - last;
+            /* Stage 2: the tied table's, reduced beside a whole forward pass.  At stage 3, and in
+             * the first micro-step, parameters are awaited too. */
+            RANK_CHECK(me, micro == 0 || c->run.set.stage == 3 ||
+                               last == (c->run.set.stage == 2 && me->world > 1));
+        }
         RANK_CHECK(me, lazy.n_copies_awaited == before);
         lt_zero_grads_finish(f.z);
         mislead(&f);
