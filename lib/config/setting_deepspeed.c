@@ -90,7 +90,7 @@ const lt_setting lt_settings_deepspeed[] = {
                   "a launch is a whole unit: a block, the embeddings or the head"),
     ROW_NO_EFFECT(INT, ZERO "allgather_bucket_size",
                   "a launch is a whole unit: a block, the embeddings or the head"),
-    ROW_INT(SAME, ZERO "sub_group_size", ZF.sub_group_size, "1e9", 1, NO_BOUND,
+    ROW_INT(SAME, ZERO "sub_group_size", ZF.sub_group_size, "1e9", 64, NO_BOUND,
             "most elements that one piece of an optimizer step updates; 8388608 are the most here"),
     ROW_INT(SAME, ZERO "stage3_prefetch_bucket_size", ZF.stage3_prefetch_bucket_size, "5e7", 0,
             NO_BOUND, "gathered ahead of use, at least the next block"),
