@@ -38,11 +38,11 @@ typedef struct lt_ckpt_blob {
     size_t size;
 } lt_ckpt_blob;
 
-/* Follows lt_ckpt_write: told every few MiB, in the writing thread.  Embed as first member of the
+/* Follows lt_ckpt_write: asked every few MiB, in the writing thread.  Embed as first member of the
  * caller's own struct. */
 typedef struct lt_ckpt_write_watch lt_ckpt_write_watch;
 struct lt_ckpt_write_watch {
-    bool (*wrote)(lt_ckpt_write_watch *w, uint64_t bytes); /* since the last call; false: give up */
+    bool (*go_on)(lt_ckpt_write_watch *w); /* false: give up */
 };
 
 /* What has the values of slices without data: asked in the writing thread, block by block, slice by
@@ -68,8 +68,6 @@ typedef struct lt_ckpt_save_request {
     lt_ckpt_source *source;     /* NULL: every slice has data */
     lt_ckpt_write_watch *watch; /* or NULL */
 } lt_ckpt_save_request;
-
-uint64_t lt_ckpt_request_bytes(const lt_ckpt_save_request *rq); /* of the slices; ends a progress */
 
 /* World 1.  *final_path (may be NULL) gets "DIR/step-00000100"; free() it.  On failure the folders
  * that were there are untouched and no temporary one is left. */

@@ -1,7 +1,7 @@
 /* ckpt/checkpoint_writer.c - a thread, one job, one result.
  *
  * `state` is the hand-over: the caller owns the job and the result unless it is RUNNING, the thread
- * while it is.  Only `bytes` and `cancel` are shared during a job. */
+ * while it is.  Only `cancel` is shared during a job. */
 #include "ckpt/checkpoint_writer.h"
 #include "ckpt/checkpoint_dir.h"
 
@@ -18,14 +18,13 @@
 typedef enum writer_state { FRESH, RUNNING, ENDED } writer_state;
 
 struct lt_ckpt_writer {
-    lt_ckpt_write_watch watch; /* first: count_bytes gets it and casts */
+    lt_ckpt_write_watch watch; /* first: go_on gets it and casts */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of state and quit */
     writer_state state;
     bool quit;
     atomic_bool cancel;
-    atomic_ullong bytes;
     char *folder;            /* of a save, or the directory to retire in */
     lt_ckpt_save_request rq; /* of a save */
     bool retires;            /* the job is no save */
@@ -34,12 +33,9 @@ struct lt_ckpt_writer {
     lt_err_record end;
 };
 
-static bool count_bytes(lt_ckpt_write_watch *watch, uint64_t n)
+static bool go_on(lt_ckpt_write_watch *watch)
 {
-    lt_ckpt_writer *w = (lt_ckpt_writer *)watch;
-
-    atomic_fetch_add(&w->bytes, n);
-    return !atomic_load(&w->cancel);
+    return !atomic_load(&((lt_ckpt_writer *)watch)->cancel);
 }
 
 /* Asks for leftovers of CPU and disk.  Not SCHED_IDLE: where every core computes all the time, the
@@ -93,7 +89,7 @@ lt_err lt_ckpt_writer_open(lt_ckpt_writer **out)
     sigset_t all, before;
     int fault;
 
-    w->watch.wrote = count_bytes;
+    w->watch.go_on = go_on;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     sigfillset(&all); /* signals belong to the main thread */
@@ -134,7 +130,6 @@ static void start(lt_ckpt_writer *w, const char *folder)
     w->folder = lt_strdup(folder);
     w->end = (lt_err_record){ 0 };
     lt_buf_clear(&w->part);
-    atomic_store(&w->bytes, 0);
     atomic_store(&w->cancel, false);
     pthread_mutex_lock(&w->lock);
     w->state = RUNNING;
@@ -167,11 +162,6 @@ bool lt_ckpt_writer_busy(lt_ckpt_writer *w)
     busy = w->state == RUNNING;
     pthread_mutex_unlock(&w->lock);
     return busy;
-}
-
-uint64_t lt_ckpt_writer_done(lt_ckpt_writer *w)
-{
-    return atomic_load(&w->bytes);
 }
 
 void lt_ckpt_writer_cancel(lt_ckpt_writer *w)

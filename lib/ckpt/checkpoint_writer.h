@@ -26,8 +26,7 @@ void lt_ckpt_writer_close(lt_ckpt_writer *w);
 void lt_ckpt_writer_start(lt_ckpt_writer *w, const char *tmp, const lt_ckpt_save_request *rq);
 void lt_ckpt_writer_start_retire(lt_ckpt_writer *w, const char *dir, int keep_last);
 
-bool lt_ckpt_writer_busy(lt_ckpt_writer *w);     /* cheap: ask every step */
-uint64_t lt_ckpt_writer_done(lt_ckpt_writer *w); /* of lt_ckpt_request_bytes of the last start */
+bool lt_ckpt_writer_busy(lt_ckpt_writer *w); /* cheap: ask every step */
 
 /* A job that is running fails soon with LT_EIO "given up": another rank's part has failed. */
 void lt_ckpt_writer_cancel(lt_ckpt_writer *w);

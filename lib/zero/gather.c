@@ -219,6 +219,8 @@ void lt_zero_gather(lt_zero_store *z, int unit)
         if (!is_gathered(z, unit))
             fill_slot(z, unit);
         u->ahead = false;
+        if (u->staged) /* its staging slot is for a unit that comes later */
+            await_unit(z, unit);
         look_ahead(z);
     }
     await_unit(z, unit);

@@ -29,7 +29,7 @@ static bool *choose_persistent(const lt_param_table *t, const lt_zero_settings *
     for (int i = 0; i < t->n_params; i++) {
         int64_t n = t->params[i].phys_count;
 
-        persistent[i] = n < set->persistence_threshold && n <= left;
+        persistent[i] = n <= set->persistence_threshold && n <= left;
         left -= persistent[i] ? n : 0;
     }
     return persistent;

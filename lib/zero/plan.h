@@ -108,9 +108,10 @@ typedef struct lt_zero_settings {
     bool training;                    /* false: parameters only */
     lt_zero_offload optimizer, param; /* param: stage 3 */
     int64_t tile; /* most elements of a tile, rounded down to LT_ZERO_ALIGN; 0: 8 Mi */
-    /* Elements.  A parameter below persistence_threshold is persistent, in the order of the table,
-     * where model_persistence_threshold has room for it.  Units gathered ahead at stage 3 hold up
-     * to prefetch elements (at least one unit), and all gathered blocks together up to max_live. */
+    /* Elements.  A parameter of at most persistence_threshold is persistent, in the order of the
+     * table, where model_persistence_threshold has room for it.  Units gathered ahead at stage 3
+     * hold up to prefetch elements (at least one unit), and all gathered blocks together up to
+     * max_live. */
     int64_t persistence_threshold, model_persistence_threshold, prefetch, max_live;
 } lt_zero_settings;
 

@@ -16,11 +16,6 @@ lt_dtype lt_zero_owned_grad_type(const lt_zero_store *z)
     return z->plan->grads_cut ? LT_F32 : z->plan->set.grad;
 }
 
-int lt_zero_n_owned_grads(const lt_zero_store *z)
-{
-    return z->n_trained;
-}
-
 static lt_tensor owned_grad(const lt_zero_store *z, const lt_zero_segment *s)
 {
     return lt_zero_view(z->grads, lt_zero_owned_grad_type(z), s->own_grads, s->slice);
@@ -28,6 +23,7 @@ static lt_tensor owned_grad(const lt_zero_store *z, const lt_zero_segment *s)
 
 lt_tensor lt_zero_owned_grad(lt_zero_store *z, int i)
 {
+    LT_BUG_ON(i < 0 || i >= z->n_trained);
     return owned_grad(z, &z->plan->segments[z->trained[i]]);
 }
 

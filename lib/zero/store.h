@@ -45,8 +45,7 @@ bool lt_zero_grads_fresh(const lt_zero_store *z);
 void lt_zero_grads_done(lt_zero_store *z, int unit, bool first, bool last);
 /* After the last grads_done of a step: compute waits for all reductions. */
 void lt_zero_grads_finish(lt_zero_store *z);
-/* The reduced gradients that this rank owns, one flat vector a trainable segment. */
-int lt_zero_n_owned_grads(const lt_zero_store *z);
+/* The reduced gradients that this rank owns: a flat vector, of trainable segment i. */
 lt_tensor lt_zero_owned_grad(lt_zero_store *z, int i);
 /* Pieces of the owned gradients, in table order, to look into single tensors: a view of the piece,
  * absent when it is frozen. */

@@ -43,9 +43,10 @@ typedef struct zero_grad_slot {
 
 /* A walk over the optimizer state: tiles, then the segments that have none. */
 typedef struct zero_walk {
-    bool all; /* false: tiles only */
-    int at;   /* -1 before the first */
-    int unit; /* whose parts are being walked; -1: none */
+    bool all;    /* false: tiles only */
+    int at;      /* -1 before the first */
+    int unit;    /* whose parts are being walked; -1: none */
+    bool staged; /* some of them lie in its record, which is in its staging slot */
 } zero_walk;
 
 /* What the walk hands out; lt_absent where there is nothing. */

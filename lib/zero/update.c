@@ -31,26 +31,35 @@ static void end_part(lt_zero_store *z, int at)
         lt_tier_fetch(z->optimizer_tier, ahead, tile_slot(z, ahead));
 }
 
-static int next_in_tier(const lt_zero_store *z, int unit)
+static int n_parts(const lt_zero_store *z)
 {
-    while (++unit < z->plan->n_units)
-        if (z->plan->units[unit].param_record >= 0)
-            return unit;
+    return z->plan->n_tiles + (z->walk.all ? z->n_untiled : 0);
+}
+
+/* The unit whose record the walk comes to next; of its parts, persistent ones are not there. */
+static int next_in_tier(const lt_zero_store *z)
+{
+    for (int at = z->walk.at + 1; at < n_parts(z); at++) {
+        const lt_zero_segment *s = &z->plan->segments[segment_at(z, at)];
+
+        if (s->unit != z->walk.unit && s->in_record >= 0)
+            return s->unit;
+    }
     return -1;
 }
 
 /* The record is fetched although the update overwrites it: frozen segments are in it too, and a
  * step that is skipped writes nothing. */
-static void begin_unit(lt_zero_store *z, int unit)
+static void bring_record(lt_zero_store *z)
 {
     int ahead;
 
-    z->walk.unit = unit;
-    if (z->plan->units[unit].param_record < 0)
+    if (z->walk.staged)
         return;
-    if (!z->units[unit].staged)
-        lt_zero_stage(z, unit);
-    ahead = next_in_tier(z, unit);
+    z->walk.staged = true;
+    if (!z->units[z->walk.unit].staged)
+        lt_zero_stage(z, z->walk.unit);
+    ahead = next_in_tier(z);
     if (ahead >= 0 && lt_zero_stage_is_free(z, ahead))
         lt_zero_stage(z, ahead);
 }
@@ -63,9 +72,10 @@ static void end_unit(lt_zero_store *z)
     if (unit < 0)
         return;
     lt_zero_publish(z, unit, z->walk.at > z->plan->n_tiles);
-    if (z->plan->units[unit].param_record >= 0)
+    if (z->walk.staged)
         lt_zero_unstage(z, unit, true);
     z->walk.unit = -1;
+    z->walk.staged = false;
 }
 
 void lt_zero_walk_begin(lt_zero_store *z, bool all)
@@ -126,20 +136,21 @@ static void untiled_part(lt_zero_store *z, int segment, zero_part *out)
 
 bool lt_zero_walk_next(lt_zero_store *z, zero_part *out)
 {
-    int n_tiles = z->plan->n_tiles, n = n_tiles + (z->walk.all ? z->n_untiled : 0), unit;
+    const lt_zero_segment *s;
 
     end_part(z, z->walk.at);
-    if (++z->walk.at >= n) {
+    if (++z->walk.at >= n_parts(z)) {
         end_unit(z);
         lt_zero_hand_over(z); /* gathering reads what compute wrote */
         return false;
     }
-    unit = z->plan->segments[segment_at(z, z->walk.at)].unit;
-    if (unit != z->walk.unit) {
+    s = &z->plan->segments[segment_at(z, z->walk.at)];
+    if (s->unit != z->walk.unit)
         end_unit(z);
-        begin_unit(z, unit);
-    }
-    if (z->walk.at < n_tiles)
+    z->walk.unit = s->unit;
+    if (s->in_record >= 0)
+        bring_record(z);
+    if (z->walk.at < z->plan->n_tiles)
         tile_part(z, z->walk.at, out);
     else
         untiled_part(z, segment_at(z, z->walk.at), out);

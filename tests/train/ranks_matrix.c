@@ -9,8 +9,9 @@
  * with stage 0.
  *
  * LT_LONG=1 runs all combinations in fp32, else the barest and the fullest of each stage; 16-bit
- * types always have those two.  A line "# | ..." is a row of docs/equivalence.md
- * (tests/matrix.sh). */
+ * types always have those two.  A line "# | ..." is a row of docs/equivalence.md (tests/matrix.sh).
+ *
+ * In fp16 ranks skip a step together or not at all. */
 #include "lt_ranks.h"
 #include "tiny_gpt2.h"
 
@@ -36,11 +37,14 @@ typedef struct setting {
     lt_tier_kind optimizer, param;
     bool no_overlap, recompute;
     lt_dtype act;
+    double scale; /* 0: a constant one; else a dynamic scale begins here, and only the last rank
+                     counts targets */
 } setting;
 
 typedef struct curve {
     double losses[STEPS], norms[STEPS];
-    uint64_t state; /* hash of what this rank owns in the end */
+    uint64_t skipped; /* bit s: step s */
+    uint64_t state;   /* hash of what this rank owns in the end */
 } curve;
 
 /* What one row of the table says. */
@@ -138,8 +142,13 @@ static lt_engine_options options_of(const setting *s, lt_group *group)
                    .weight_decay = 0.1f,
                    .decoupled = true,
                    .max_norm = 1.0f,
-                   .scaling = { .min_loss_scale = 1 } },
-        .loss_scale = s->act == LT_F16 ? 1024 : 1,
+                   .scaling = { .dynamic = s->scale > 0,
+                                .min_loss_scale = 1,
+                                .loss_scale_window = 3,
+                                .hysteresis = 1 } },
+        .loss_scale = s->scale > 0       ? s->scale
+                      : s->act == LT_F16 ? 1024
+                                         : 1,
         .zero = { .stage = s->stage,
                   .overlap = !s->no_overlap,
                   .optimizer = offload(s->optimizer),
@@ -164,6 +173,10 @@ static lt_err one_step(lt_engine *e, const setting *s, int step, curve *c)
     lt_err err;
 
     fill_step(&data, step);
+    for (int i = 0; s->scale > 0 && i < ROWS - mine; i++) {
+        data.counted -= data.targets[i] >= 0;
+        data.targets[i] = -100;
+    }
     for (int i = 0; i < s->n_micro; i++) {
         int from = g->rank * mine + i * rows;
 
@@ -175,6 +188,7 @@ static lt_err one_step(lt_engine *e, const setting *s, int step, curve *c)
                lt_engine_step(e, micro, s->n_micro, data.counted, step < 5 ? 2e-4 : 1e-3, &result));
     c->losses[step] = result.loss;
     c->norms[step] = result.grad_norm;
+    c->skipped |= (uint64_t)result.skipped << step;
 fail:
     return err;
 }
@@ -226,6 +240,7 @@ static lt_err run_case(const setting *s, lt_group *group, curve *c)
     lt_engine *e = NULL;
     lt_err err;
 
+    *c = (curve){ 0 };
     LT_TRY(err = lt_engine_open(&e, &o));
     LT_TRY(err = check_plan(e, &o));
     LT_TRY(err = lt_engine_init_weights(e, 7));
@@ -391,4 +406,61 @@ LT_TEST(matrix_bf16_is_near)
 LT_TEST(matrix_fp16_is_near)
 {
     hold_matrix(LT_F16, 1e-2, 1e-2);
+}
+
+/* ---- all ranks skip together */
+
+/* Every stage, bare and with everything, skips the same steps and ends at the same bits. */
+static lt_err hold_skips(double scale, curve *c)
+{
+    setting list[2];
+    curve kinds[2]; /* stages 0 and 1; 2 and 3 */
+    lt_err err = LT_OK;
+
+    for (int stage = 0; stage <= 3; stage++) {
+        int n = list_settings(list, stage, MOST_MICRO, LT_F16, false), kind = stage / 2;
+
+        for (int i = 0; i < n; i++) {
+            list[i].scale = scale;
+            LT_TRY(err = lt_group_agree(lt_ranks_group(), run_case(&list[i], lt_ranks_group(), c)));
+            LT_TRY(err = lt_group_agree(lt_ranks_group(), agree_on(c)));
+            if (i == 0 && stage % 2 == 0)
+                kinds[kind] = *c;
+            if (memcmp(&kinds[kind], c, sizeof *c) != 0 || kinds[0].skipped != c->skipped)
+                return lt_fail(LT_EFAULT, "stage %d, case %d: other steps or bits", stage, i);
+        }
+    }
+fail:
+    return err;
+}
+
+static lt_err hash_first_state(uint64_t *hash)
+{
+    setting s = { .n_micro = 1, .act = LT_F16 };
+    lt_engine_options o = options_of(&s, lt_ranks_group());
+    lt_engine *e = NULL;
+    lt_err err;
+
+    LT_TRY(err = lt_engine_open(&e, &o));
+    LT_TRY(err = lt_engine_init_weights(e, 7));
+    err = hash_state(e, hash);
+fail:
+    lt_engine_close(e);
+    return err;
+}
+
+/* The gradients of all ranks but one are zeros, and still all of them skip what overflows there:
+ * from 2^30 a few steps, from 2^100 every one. */
+LT_TEST(matrix_fp16_ranks_skip_together)
+{
+    const uint64_t all = (UINT64_C(1) << STEPS) - 1;
+    uint64_t first;
+    curve c;
+
+    LT_CHECK_OK(hash_first_state(&first));
+    LT_CHECK_OK(hold_skips(0x1p30, &c));
+    LT_CHECK((c.skipped & 1) && c.skipped != all && c.state != first);
+    LT_CHECK(c.losses[STEPS - 1] < 0.97 * c.losses[0]);
+    LT_CHECK_OK(hold_skips(0x1p100, &c));
+    LT_CHECK(c.skipped == all && c.state == first);
 }

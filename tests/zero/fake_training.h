@@ -12,7 +12,7 @@
 #include "thread_ranks.h"
 #include "zero/store.h"
 
-enum { N_STEPS = 3, N_SAMPLES = 12, N_STATES = 3 }; /* samples: dealt to 1, 2, 3, 4 ranks */
+enum { N_STEPS = 3, N_SAMPLES = 12, N_STATES = 3 }; /* samples are dealt to the ranks */
 
 typedef struct fake_model {
     lt_model_config config;
@@ -92,8 +92,22 @@ static inline void fake_reference_step(fake_model *m, lt_dev *dev, int step)
     }
 }
 
-/* freeze: one block has a frozen matrix and a frozen vector, so blocks are laid out differently. */
-static inline fake_model *fake_model_new(int n_micro, bool tied, bool freeze)
+/* SOME: a matrix and a vector of one block, all of another, a vector of a third, so blocks are laid
+ * out differently and one has no gradients.  MOST: all but one vector. */
+typedef enum fake_frozen { FROZEN_NONE, FROZEN_SOME, FROZEN_MOST } fake_frozen;
+
+static inline bool fake_is_frozen(const lt_param *p, fake_frozen frozen)
+{
+    bool bias = p->role == LT_ROLE_FC_BIAS;
+
+    if (frozen == FROZEN_MOST)
+        return !(bias && p->layer == 2);
+    return frozen == FROZEN_SOME &&
+           (p->layer == 3 || (p->layer == 1 && (bias || p->role == LT_ROLE_FC_WEIGHT)) ||
+            (p->layer == 4 && bias));
+}
+
+static inline fake_model *fake_model_new(int n_micro, bool tied, fake_frozen frozen)
 {
     fake_model *m = lt_new0(sizeof *m);
     lt_dev *dev = NULL;
@@ -109,10 +123,8 @@ static inline fake_model *fake_model_new(int n_micro, bool tied, bool freeze)
     m->config.tied = tied;
     m->n_micro = n_micro;
     m->table = lt_param_table_new(&m->config);
-    if (freeze) {
-        m->table->params[lt_param_find(m->table, LT_ROLE_FC_WEIGHT, 1)].trainable = false;
-        m->table->params[lt_param_find(m->table, LT_ROLE_FC_BIAS, 1)].trainable = false;
-    }
+    for (int p = 0; p < m->table->n_params; p++)
+        m->table->params[p].trainable = !fake_is_frozen(&m->table->params[p], frozen);
     m->first = lt_new_array0((size_t)m->table->n_params + 1, sizeof *m->first);
     for (int p = 0; p < m->table->n_params; p++)
         m->first[p + 1] = m->first[p] + m->table->params[p].phys_count;

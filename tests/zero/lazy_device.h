@@ -36,6 +36,8 @@ typedef struct lazy_device {
     lt_dev *real;
     uint64_t seed, draws;
     uint64_t n_copies_awaited; /* by the compute stream, of those that come in */
+    lazy_event *last_of_comm;  /* recorded last on the communication stream */
+    uint64_t n_last_awaited;   /* times that the compute stream then waited for it */
     lazy_queue queues[LT_N_STREAMS];
 } lazy_device;
 
@@ -140,6 +142,8 @@ static inline void lazy_event_record(lt_dev *dev, lt_event *event, lt_stream str
     t->event = (lazy_event *)event;
     t->number = ++t->event->recorded;
     t->event->on = stream;
+    if (stream == LT_STREAM_COMM)
+        lazy_of(dev)->last_of_comm = t->event;
 }
 
 static inline void lazy_stream_wait(lt_dev *dev, lt_stream stream, lt_event *event)
@@ -151,6 +155,8 @@ static inline void lazy_stream_wait(lt_dev *dev, lt_stream stream, lt_event *eve
     t->wait = true;
     lazy_of(dev)->n_copies_awaited +=
         stream == LT_STREAM_COMPUTE && t->number > 0 && t->event->on == LT_STREAM_COPY_IN;
+    lazy_of(dev)->n_last_awaited +=
+        stream == LT_STREAM_COMPUTE && t->event == lazy_of(dev)->last_of_comm;
 }
 
 static inline lt_err lazy_event_sync(lt_dev *dev, lt_event *event)

@@ -150,14 +150,14 @@ static void check_places(const lt_zero_plan *p, const lt_param_table *t)
         LT_CHECK(p->places[i].segment >= 0 && p->places[i].segment < p->n_segments);
 }
 
-/* Parameters below the threshold are persistent, first come, first served. */
+/* Parameters up to the threshold are persistent, first come, first served. */
 static void check_persistent(const lt_zero_plan *p, const lt_param_table *t)
 {
     int64_t total = 0;
 
     for (int i = 0; i < t->n_params; i++) {
         int64_t n = t->params[i].phys_count;
-        bool small = n < p->set.persistence_threshold;
+        bool small = n <= p->set.persistence_threshold;
         bool want = small && total + n <= p->set.model_persistence_threshold;
 
         LT_CHECK_INT(p->segments[p->places[i].segment].persistent, want);

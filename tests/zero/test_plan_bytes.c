@@ -156,6 +156,21 @@ LT_TEST(plan_prefetches_what_it_is_allowed_to)
     }
 }
 
+/* The shortest vectors have 512 elements; DeepSpeed counts its threshold in, too. */
+LT_TEST(plan_keeps_parameters_as_large_as_the_threshold)
+{
+    for (int64_t threshold = 511; threshold <= 512; threshold++) {
+        lt_zero_plan *p = even_plan((lt_zero_settings){ .stage = 3,
+                                                        .world = 8,
+                                                        .compute = LT_BF16,
+                                                        .persistence_threshold = threshold,
+                                                        .model_persistence_threshold = INT64_MAX });
+
+        LT_CHECK(threshold == 512 ? p->n_persistent > 0 : p->n_persistent == 0);
+        lt_zero_plan_free(p);
+    }
+}
+
 LT_TEST(plan_of_persistent_parameters_gathers_nothing)
 {
     lt_zero_plan *p =

@@ -1,6 +1,7 @@
 /* test_store_streams.c - nothing in the store relies on an order of streams that it did not ask
  * for: training on a device that runs them as early or as late as events allow.  And it asks for no
- * more than it needs: a pass computes on while parameters come in from a tier. */
+ * more than it needs: a pass computes on while parameters come in from a tier, and while the
+ * gradients of the unit before are reduced. */
 #include "fake_training.h"
 #include "lazy_device.h"
 
@@ -35,8 +36,16 @@ static void train(thread_rank *me, void *arg)
     for (int step = 0; step < N_STEPS && f.open; step++) {
         uint64_t before = lazy.n_copies_awaited;
 
-        for (int micro = 0; micro < f.model->n_micro; micro++)
+        for (int micro = 0; micro < f.model->n_micro; micro++) {
+            uint64_t last = lazy.n_last_awaited;
+
             fake_micro_step(&f, micro);
+            last = lazy.n_last_awaited - last;
+            /* Stage 2: the tied table's, reduced beside a whole forward pass.  At stage 3, and in
+             * the first micro-step, parameters are awaited too. */
+            RANK_CHECK(me, micro == 0 || c->run.set.stage == 3 ||
+                               last == (c->run.set.stage == 2 && me->world > 1));
+        }
         RANK_CHECK(me, lazy.n_copies_awaited == before);
         lt_zero_grads_finish(f.z);
         mislead(&f);
@@ -75,19 +84,22 @@ static fake_run run_of(const fake_model *m, int stage, int kind)
                                 .max_live = 1 << 20 } };
 }
 
-/* Streams in every order of preference, and at random; stages, ranks and offload take turns. */
+/* Streams in every order of preference, and at random; stages, ranks, offload and frozen parameters
+ * take turns. */
 LT_TEST(store_orders_its_streams_itself)
 {
-    fake_model *m = fake_model_new(2, true, false);
+    fake_model *models[] = { fake_model_new(2, true, FROZEN_NONE),
+                             fake_model_new(2, true, FROZEN_SOME) };
 
     lazy_init();
     for (int seed = 0; seed < N_SEEDS; seed++)
         for (int stage = 0; stage <= 3; stage++) {
             int world = 1 + (seed + stage) % 3, kind = seed / 3 % 3;
-            stream_case c = { run_of(m, stage, kind), (uint64_t)seed };
+            stream_case c = { run_of(models[seed % 2], stage, kind), (uint64_t)seed };
             const char *failure = thread_ranks_run(world, train, &c);
 
             LT_FAIL_IF(failure[0], "seed %d, stage %d, offload %d: %s", seed, stage, kind, failure);
         }
-    fake_model_free(m);
+    for (size_t i = 0; i < LT_COUNT(models); i++)
+        fake_model_free(models[i]);
 }
