@@ -258,13 +258,3 @@ void lt_batcher_release(lt_batcher *b)
     pthread_cond_signal(&b->freed);
     pthread_mutex_unlock(&b->lock);
 }
-
-uint64_t lt_batcher_cursor(const lt_batcher *b)
-{
-    return b->o.first_sample + b->taken * b->o.step_samples;
-}
-
-uint64_t lt_batcher_epoch_samples(const lt_batcher *b)
-{
-    return b->sampler.n_windows;
-}
