@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BLOCK = 4 << 20 }; /* bytes of a slice that are pulled, written and told at once */
+enum { BLOCK = 4 << 20 }; /* bytes of a slice that are pulled and written at once */
 
 static const char TMP_MARK[] = ".tmp.";
 
@@ -167,7 +167,7 @@ static lt_err write_slice(lt_safetensors_writer *w, const lt_ckpt_slice *s,
         if (!s->data)
             LT_TRY(err = rq->source->read(rq->source, s, at, n, block));
         LT_TRY(err = lt_safetensors_writer_write(w, from, n * each));
-        if (rq->watch && !rq->watch->wrote(rq->watch, n * each))
+        if (rq->give_up && atomic_load(rq->give_up))
             return lt_fail(LT_EIO, "%s: given up", path);
     }
 fail:
@@ -267,15 +267,6 @@ lt_err lt_ckpt_write(const char *tmp, const lt_ckpt_save_request *rq, lt_buf *pa
 fail:
     lt_buf_release(&files);
     return err;
-}
-
-uint64_t lt_ckpt_request_bytes(const lt_ckpt_save_request *rq)
-{
-    uint64_t bytes = 0;
-
-    for (size_t i = 0; i < rq->n_slices; i++)
-        bytes += rq->slices[i].count * lt_dtype_bytes(rq->slices[i].dtype);
-    return bytes;
 }
 
 /* The rename was refused with `fault`. */

@@ -7,8 +7,7 @@
  *     lt_ckpt_begin                                          the path goes to all, or the error
  *                             lt_ckpt_write, or in the
  *                             background lt_ckpt_writer_start
- *          training goes on ...                              each step: has every rank ended?  A
- *                                                            rank failed: the others cancel
+ *          training goes on ...                              each step: has every rank ended?
  *                             lt_ckpt_writer_join            parts go to rank 0, or an error
  *     lt_ckpt_commit                                         the outcome goes to all
  *     lt_ckpt_retire
@@ -20,6 +19,8 @@
 #define LT_CKPT_CHECKPOINT_SAVE_H
 
 #include "ckpt/manifest.h"
+
+#include <stdatomic.h>
 
 /* Elements [first, first + count) of a tensor; data is host memory of the caller, NULL: the
  * request's source has it. */
@@ -37,13 +38,6 @@ typedef struct lt_ckpt_blob {
     const void *data;
     size_t size;
 } lt_ckpt_blob;
-
-/* Follows lt_ckpt_write: told every few MiB, in the writing thread.  Embed as first member of the
- * caller's own struct. */
-typedef struct lt_ckpt_write_watch lt_ckpt_write_watch;
-struct lt_ckpt_write_watch {
-    bool (*wrote)(lt_ckpt_write_watch *w, uint64_t bytes); /* since the last call; false: give up */
-};
 
 /* What has the values of slices without data: asked in the writing thread, block by block, slice by
  * slice in their order within a group.  Embed as first member of the caller's own struct. */
@@ -65,11 +59,10 @@ typedef struct lt_ckpt_save_request {
     const lt_ckpt_blob *blobs; /* rank 0's */
     size_t n_blobs;
     uint32_t rank, world;
-    lt_ckpt_source *source;     /* NULL: every slice has data */
-    lt_ckpt_write_watch *watch; /* or NULL */
+    lt_ckpt_source *source; /* NULL: every slice has data */
+    /* Once set, by any thread, lt_ckpt_write ends within a few MiB with LT_EIO; NULL: never */
+    const atomic_bool *give_up;
 } lt_ckpt_save_request;
-
-uint64_t lt_ckpt_request_bytes(const lt_ckpt_save_request *rq); /* of the slices; ends a progress */
 
 /* World 1.  *final_path (may be NULL) gets "DIR/step-00000100"; free() it.  On failure the folders
  * that were there are untouched and no temporary one is left. */

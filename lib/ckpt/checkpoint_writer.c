@@ -1,7 +1,7 @@
 /* ckpt/checkpoint_writer.c - a thread, one job, one result.
  *
  * `state` is the hand-over: the caller owns the job and the result unless it is RUNNING, the thread
- * while it is.  Only `bytes` and `cancel` are shared during a job. */
+ * while it is.  Only `quit` is shared during a job. */
 #include "ckpt/checkpoint_writer.h"
 #include "ckpt/checkpoint_dir.h"
 
@@ -18,14 +18,11 @@
 typedef enum writer_state { FRESH, RUNNING, ENDED } writer_state;
 
 struct lt_ckpt_writer {
-    lt_ckpt_write_watch watch; /* first: count_bytes gets it and casts */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of state and quit */
     writer_state state;
-    bool quit;
-    atomic_bool cancel;
-    atomic_ullong bytes;
+    atomic_bool quit;        /* a save under way gives up, too */
     char *folder;            /* of a save, or the directory to retire in */
     lt_ckpt_save_request rq; /* of a save */
     bool retires;            /* the job is no save */
@@ -33,14 +30,6 @@ struct lt_ckpt_writer {
     lt_buf part;             /* the result */
     lt_err_record end;
 };
-
-static bool count_bytes(lt_ckpt_write_watch *watch, uint64_t n)
-{
-    lt_ckpt_writer *w = (lt_ckpt_writer *)watch;
-
-    atomic_fetch_add(&w->bytes, n);
-    return !atomic_load(&w->cancel);
-}
 
 /* Asks for leftovers of CPU and disk.  Not SCHED_IDLE: where every core computes all the time, the
  * save would still be running when the next one is due.  A refusal changes nothing but the
@@ -71,7 +60,7 @@ static void *writer_main(void *arg)
     for (;;) {
         lt_err_record end = { 0 };
 
-        while (w->state != RUNNING && !w->quit)
+        while (w->state != RUNNING && !atomic_load(&w->quit))
             pthread_cond_wait(&w->changed, &w->lock);
         if (w->state != RUNNING)
             break;
@@ -93,7 +82,7 @@ lt_err lt_ckpt_writer_open(lt_ckpt_writer **out)
     sigset_t all, before;
     int fault;
 
-    w->watch.wrote = count_bytes;
+    atomic_init(&w->quit, false);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     sigfillset(&all); /* signals belong to the main thread */
@@ -114,9 +103,8 @@ void lt_ckpt_writer_close(lt_ckpt_writer *w)
 {
     if (!w)
         return;
-    lt_ckpt_writer_cancel(w);
     pthread_mutex_lock(&w->lock);
-    w->quit = true;
+    atomic_store(&w->quit, true);
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
@@ -134,8 +122,6 @@ static void start(lt_ckpt_writer *w, const char *folder)
     w->folder = lt_strdup(folder);
     w->end = (lt_err_record){ 0 };
     lt_buf_clear(&w->part);
-    atomic_store(&w->bytes, 0);
-    atomic_store(&w->cancel, false);
     pthread_mutex_lock(&w->lock);
     w->state = RUNNING;
     pthread_cond_broadcast(&w->changed);
@@ -146,7 +132,7 @@ void lt_ckpt_writer_start(lt_ckpt_writer *w, const char *tmp, const lt_ckpt_save
 {
     LT_BUG_ON(lt_ckpt_writer_busy(w));
     w->rq = *rq;
-    w->rq.watch = &w->watch;
+    w->rq.give_up = &w->quit;
     w->retires = false;
     start(w, tmp);
 }
@@ -167,16 +153,6 @@ bool lt_ckpt_writer_busy(lt_ckpt_writer *w)
     busy = w->state == RUNNING;
     pthread_mutex_unlock(&w->lock);
     return busy;
-}
-
-uint64_t lt_ckpt_writer_done(lt_ckpt_writer *w)
-{
-    return atomic_load(&w->bytes);
-}
-
-void lt_ckpt_writer_cancel(lt_ckpt_writer *w)
-{
-    atomic_store(&w->cancel, true);
 }
 
 lt_err lt_ckpt_writer_join(lt_ckpt_writer *w, lt_buf *part)
