@@ -388,26 +388,3 @@ void lt_ckpt_discard(const char *tmp)
         lt_log_warn("%s; remove %s by hand or let the next start do it", lt_err_text(), tmp);
     (void)lt_err_give(&why);
 }
-
-lt_err lt_ckpt_save(const char *dir, const lt_ckpt_save_request *rq, char **final_path)
-{
-    char *tmp = NULL;
-    lt_buf part = { 0 };
-    bool published = false;
-    const char *parts[1];
-    lt_err err;
-
-    LT_BUG_ON(rq->world != 1 || rq->rank != 0);
-    LT_TRY(err = lt_ckpt_begin(dir, rq->step.step, &tmp));
-    LT_TRY(err = lt_ckpt_write(tmp, rq, &part));
-    parts[0] = lt_buf_cstr(&part);
-    LT_TRY(err = lt_ckpt_commit(tmp, rq, parts, 1, &published));
-    if (final_path)
-        *final_path = lt_asprintf("%s/step-%08" PRIu64, dir, rq->step.step);
-fail:
-    if (err != LT_OK && tmp && !published)
-        lt_ckpt_discard(tmp);
-    lt_buf_release(&part);
-    free(tmp);
-    return err;
-}

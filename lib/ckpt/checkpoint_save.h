@@ -14,7 +14,7 @@
  *     lt_ckpt_discard         instead of the last two, when a rank failed and all have ended
  *
  * Everything whose time grows with the model is in lt_ckpt_write: commit writes the MANIFEST and
- * syncs directories.  lt_ckpt_save is the whole for a job of one process.  Any thread may call. */
+ * syncs directories.  Any thread may call. */
 #ifndef LT_CKPT_CHECKPOINT_SAVE_H
 #define LT_CKPT_CHECKPOINT_SAVE_H
 
@@ -63,10 +63,6 @@ typedef struct lt_ckpt_save_request {
     /* Once set, by any thread, lt_ckpt_write ends within a few MiB with LT_EIO; NULL: never */
     const atomic_bool *give_up;
 } lt_ckpt_save_request;
-
-/* World 1.  *final_path (may be NULL) gets "DIR/step-00000100"; free() it.  On failure the folders
- * that were there are untouched and no temporary one is left. */
-LT_MUST_USE lt_err lt_ckpt_save(const char *dir, const lt_ckpt_save_request *rq, char **final_path);
 
 LT_MUST_USE lt_err lt_ckpt_begin(const char *dir, uint64_t step, char **tmp); /* free() it */
 /* This rank's slices, and rank 0's blobs.  *part is replaced by text for lt_ckpt_commit.  Another

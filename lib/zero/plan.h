@@ -123,7 +123,6 @@ typedef struct lt_zero_plan {
     lt_zero_place *places; /* one a parameter */
     int64_t n_elements;    /* the flat space, padded */
     int64_t n_owned;       /* of which a rank owns: n_elements / world */
-    int64_t n_persistent;  /* elements of persistent segments */
     int64_t n_optimizer; /* elements whose masters are kept: n_elements at stage 0, else n_owned */
     int64_t n_weights, n_grads, n_master, n_moment; /* elements of the buffers */
     /* Stage 3 with more ranks than one, or with offloaded parameters: units come and go. */
