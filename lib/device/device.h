@@ -96,7 +96,7 @@ struct lt_backend {
     void (*free)(lt_dev *dev, lt_memory kind, void *data);
     void (*copy)(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes);
     lt_event *(*event_new)(lt_dev *dev);
-    void (*event_free)(lt_dev *dev, lt_event *event);
+    void (*event_free)(lt_dev *dev, lt_event *event); /* NULL is fine */
     void (*event_record)(lt_dev *dev, lt_event *event, lt_stream stream);
     void (*stream_wait)(lt_dev *dev, lt_stream stream, lt_event *event);
     lt_err (*event_sync)(lt_dev *dev, lt_event *event); /* the host waits; returns a stuck fault */
@@ -141,9 +141,15 @@ static inline lt_err lt_dev_sync(lt_dev *dev)
 {
     return dev->backend->sync(dev);
 }
-static inline lt_err lt_dev_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void **out)
+/* out: the address of a pointer of any type; bytes 0: NULL. */
+static inline lt_err lt_dev_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void *out)
 {
-    return dev->backend->alloc(dev, kind, bytes, out);
+    void *p = NULL;
+    lt_err err = bytes ? dev->backend->alloc(dev, kind, bytes, &p) : LT_OK;
+
+    if (err == LT_OK)
+        *(void **)out = p;
+    return err;
 }
 static inline void lt_dev_free(lt_dev *dev, lt_memory kind, void *data)
 {

@@ -133,9 +133,10 @@ typedef struct lt_zero_plan {
      * stage 0, or stage 3 (where the masters of a persistent segment are the slice inside it). */
     bool master_is_compute;
     /* Blocks have the first slots, then embeddings, then the head.  Parameters: one for the block
-     * at work and as many as fit into prefetch; gradients: two; no more than there are blocks. */
+     * at work and as many as fit into prefetch; gradients: two; no more than there are blocks.
+     * None when nothing is cut. */
     int n_param_slots, n_grad_slots;
-    int64_t *param_slot_count, *grad_slot_count; /* elements of each; NULL when nothing is cut */
+    int64_t *param_slot_count, *grad_slot_count; /* elements of each */
     lt_zero_tile *tiles; /* of trainable segments, in the order of the update */
     int n_tiles, n_records;
     /* What the store opens, all but the label; kind LT_TIER_NONE: nothing.  A unit's parameter
