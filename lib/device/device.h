@@ -60,8 +60,7 @@ typedef struct lt_dev_options {
 typedef struct lt_dev_health {
     double power_w, sm_mhz, temperature_c;
     uint64_t memory_used; /* of the whole device, by everybody */
-    char
-        throttle[48]; /* why the clocks are held down: "power cap", "thermal", ...; "" not at all */
+    char throttle[48];    /* what holds the clocks down: "power cap", "thermal", ...; "": nothing */
 } lt_dev_health;
 
 struct lt_dev {
@@ -81,8 +80,8 @@ struct lt_backend {
     void (*close)(lt_dev *dev);
     /* LT_ENOTSUP with a sentence when it cannot; else the scratch its operations need */
     lt_err (*plan)(const lt_dev_need *need, size_t *scratch_bytes);
-    void (*describe)(lt_dev *dev, char *text,
-                     size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
+    /* "2 threads of AMD EPYC, avx512_bf16" */
+    void (*describe)(lt_dev *dev, char *text, size_t size);
     void (*health)(lt_dev *dev, lt_dev_health *out);
     /* Choices that decide bits (tuned GEMM algorithms) as text for a checkpoint, and back; both
      * NULL where nothing is chosen.  What is loaded replaces what was chosen before, in every call
@@ -91,8 +90,8 @@ struct lt_backend {
     void (*tuning_save)(lt_dev *dev, struct lt_buf *out);
     lt_err (*tuning_load)(lt_dev *dev, const char *text, size_t n, const char *source);
 
-    lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes,
-                    void **out); /* zeroed, 256-byte aligned */
+    /* zeroed, 256-byte aligned; bytes > 0 */
+    lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes, void **out);
     void (*free)(lt_dev *dev, lt_memory kind, void *data);
     void (*copy)(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes);
     lt_event *(*event_new)(lt_dev *dev);
