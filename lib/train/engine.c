@@ -217,11 +217,10 @@ static lt_err take_buffers(lt_engine *e)
     e->row_length = row_length(e->plan);
     e->n_sums = e->row_length - 2;
     e->rows = largest_rows(s);
-    e->logits_rows = rows_of_logits(s);
     token_bytes = (uint64_t)e->rows * LT_TOKEN_ARRAYS * sizeof(int32_t);
     rows_bytes = (uint64_t)e->row_length * (uint64_t)e->group->world * sizeof(double);
     loss_bytes = (uint64_t)e->rows * sizeof *e->losses;
-    logits_bytes = (uint64_t)(e->logits_rows * lt_engine_vocab(&e->config)) * sizeof *e->logits;
+    logits_bytes = (uint64_t)(rows_of_logits(s) * lt_engine_vocab(&e->config)) * sizeof *e->logits;
     LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, e->bytes.activations, &e->arena));
     LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, e->bytes.kv_cache, &e->cache));
     LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, loss_bytes, &e->losses));
