@@ -65,11 +65,11 @@ fail:
 }
 
 typedef struct buf_sink {
-    lt_text_sink sink;
+    lt_generate_sink sink;
     lt_buf text;
 } buf_sink;
 
-static lt_err buf_put(lt_text_sink *sink, const char *text, size_t n)
+static lt_err buf_put(lt_generate_sink *sink, const char *text, size_t n)
 {
     lt_buf_append(&((buf_sink *)sink)->text, text, n);
     return LT_OK;
