@@ -3,14 +3,12 @@
  * `state` is the hand-over: the caller owns the job and the result unless it is RUNNING, the thread
  * while it is.  Only `quit` is shared during a job. */
 #include "ckpt/checkpoint_writer.h"
+#include "base/thread.h"
 #include "ckpt/checkpoint_dir.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -79,24 +77,19 @@ static void *writer_main(void *arg)
 lt_err lt_ckpt_writer_open(lt_ckpt_writer **out)
 {
     lt_ckpt_writer *w = lt_new0(sizeof *w);
-    sigset_t all, before;
-    int fault;
+    lt_err err;
 
     atomic_init(&w->quit, false);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
-    sigfillset(&all); /* signals belong to the main thread */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    fault = pthread_create(&w->thread, NULL, writer_main, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (fault != 0) {
-        pthread_cond_destroy(&w->changed);
-        pthread_mutex_destroy(&w->lock);
-        free(w);
-        return lt_fail(LT_EIO, "checkpoint writer: cannot start a thread: %s", strerror(fault));
-    }
+    LT_TRY(err = lt_thread_start(&w->thread, writer_main, w, "checkpoint writer"));
     *out = w;
     return LT_OK;
+fail:
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+    return err;
 }
 
 void lt_ckpt_writer_close(lt_ckpt_writer *w)
