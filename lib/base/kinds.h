@@ -19,4 +19,13 @@ typedef enum lt_recompute {
     LT_RECOMPUTE_BLOCK,     /* only the input of each block is kept */
 } lt_recompute;
 
+/* Who computes attention on a GPU.  AUTO: cuDNN where it is present and takes the call, else our
+ * own kernels; CUDNN: no device opens without it and no training shape is planned that it does not
+ * take; REFERENCE: our own kernels. */
+typedef enum lt_attention_kind {
+    LT_ATTENTION_AUTO,
+    LT_ATTENTION_CUDNN,
+    LT_ATTENTION_REFERENCE
+} lt_attention_kind;
+
 #endif

@@ -17,11 +17,6 @@
 #include <stdio.h>
 
 typedef enum lt_device_kind { LT_DEVICE_AUTO, LT_DEVICE_CPU, LT_DEVICE_CUDA } lt_device_kind;
-typedef enum lt_attention_choice {
-    LT_ATTEND_AUTO,
-    LT_ATTEND_CUDNN,
-    LT_ATTEND_REFERENCE
-} lt_attention_choice;
 typedef enum lt_device_map { LT_DEVICE_MAP_BALANCED } lt_device_map;
 
 /* DeepSpeed's curves first (exactly as DeepSpeed computes them), then ours. */
@@ -54,7 +49,7 @@ typedef struct lt_config_model {
     char *path;         /* a Hugging Face folder: dimensions and first weights; "" none */
     lt_dtype precision; /* LT_F32, LT_BF16 or LT_F16; = deepspeed.bf16.enabled, fp16.enabled */
     double dropout;
-    lt_attention_choice attention; /* who computes attention on a GPU */
+    lt_attention_kind attention; /* who computes attention on a GPU */
     /* Given in YAML they replace the named model's; resolved, they repeat dims.  Read dims. */
     int64_t vocab_size, n_positions, n_layer, n_embd, n_head, n_inner;
     lt_act activation;

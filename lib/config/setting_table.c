@@ -34,9 +34,9 @@ static const lt_setting_word words_device_map[] = { { "balanced", LT_DEVICE_MAP_
                                                     { "auto", LT_DEVICE_MAP_BALANCED },
                                                     { NULL, 0 } };
 
-static const lt_setting_word words_attention[] = { { "auto", LT_ATTEND_AUTO },
-                                                   { "cudnn", LT_ATTEND_CUDNN },
-                                                   { "reference", LT_ATTEND_REFERENCE },
+static const lt_setting_word words_attention[] = { { "auto", LT_ATTENTION_AUTO },
+                                                   { "cudnn", LT_ATTENTION_CUDNN },
+                                                   { "reference", LT_ATTENTION_REFERENCE },
                                                    { NULL, 0 } };
 
 const lt_setting lt_settings_ours[] = {

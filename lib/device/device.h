@@ -27,15 +27,6 @@ typedef struct lt_graph lt_graph;
 struct lt_buf; /* base/mem.h */
 typedef struct lt_backend lt_backend;
 
-/* Who computes attention on a GPU.  AUTO: cuDNN where it is present and takes the call, else our
- * own kernels; CUDNN: no device opens without it and no training shape is planned that it does not
- * take; REFERENCE: our own kernels. */
-typedef enum lt_attention_kind {
-    LT_ATTENTION_AUTO,
-    LT_ATTENTION_CUDNN,
-    LT_ATTENTION_REFERENCE
-} lt_attention_kind;
-
 /* The largest shapes of a run: from these a backend says, without opening a device, whether it can
  * do the work and how much scratch its operations need. */
 typedef struct lt_dev_need {

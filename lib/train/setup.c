@@ -114,9 +114,6 @@ static lt_zero_settings zero_settings(const lt_config *c)
 static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
 {
     static const char *const devices[] = { "auto", "cpu", "cuda" };
-    static const lt_attention_kind attention[] = { [LT_ATTEND_AUTO] = LT_ATTENTION_AUTO,
-                                                   [LT_ATTEND_CUDNN] = LT_ATTENTION_CUDNN,
-                                                   [LT_ATTEND_REFERENCE] = LT_ATTENTION_REFERENCE };
     const lt_config *c = s->config;
     const lt_config_training *t = &c->training;
     const lt_model_config *m = &c->model.dims;
@@ -128,7 +125,7 @@ static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
     o->dev = (lt_dev_options){ .n_threads = (int)c->threads,
                                .deterministic = t->deterministic,
                                .allow_tf32 = t->allow_tf32,
-                               .attention = attention[c->model.attention] };
+                               .attention = c->model.attention };
     o->shape = (lt_model_shape){ .n_batch = t->batch_size,
                                  .seq = c->data.seq_len,
                                  .act = c->model.precision,
