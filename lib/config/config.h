@@ -19,18 +19,6 @@
 typedef enum lt_device_kind { LT_DEVICE_AUTO, LT_DEVICE_CPU, LT_DEVICE_CUDA } lt_device_kind;
 typedef enum lt_device_map { LT_DEVICE_MAP_BALANCED } lt_device_map;
 
-/* DeepSpeed's curves first (exactly as DeepSpeed computes them), then ours. */
-typedef enum lt_schedule_kind {
-    LT_SCHEDULE_WARMUP_LR,
-    LT_SCHEDULE_WARMUP_DECAY_LR,
-    LT_SCHEDULE_WARMUP_COSINE_LR,
-    LT_SCHEDULE_ONE_CYCLE,
-    LT_SCHEDULE_LR_RANGE_TEST,
-    LT_SCHEDULE_COSINE,   /* linear warm-up, then a half cosine from lr to min_lr */
-    LT_SCHEDULE_LINEAR,   /* linear warm-up, then a line from lr to min_lr */
-    LT_SCHEDULE_CONSTANT, /* linear warm-up, then lr */
-} lt_schedule_kind;
-
 typedef enum lt_warmup_type { LT_WARMUP_LOG, LT_WARMUP_LINEAR } lt_warmup_type;
 typedef enum lt_offload_device {
     LT_OFFLOAD_NONE,
@@ -70,7 +58,7 @@ typedef struct lt_config_training {
     double lr;                           /* = deepspeed.optimizer.params.lr */
     double min_lr;                       /* resolved: lr / 10 unless given */
     int64_t warmup_steps;                /* = deepspeed.scheduler.params.warmup_num_steps */
-    lt_schedule_kind lr_schedule;        /* = deepspeed.scheduler.type */
+    lt_lr_kind lr_schedule;              /* = deepspeed.scheduler.type */
     double weight_decay;                 /* = deepspeed.optimizer.params.weight_decay */
     double betas[2];                     /* = deepspeed.optimizer.params.betas */
     double eps;                          /* = deepspeed.optimizer.params.eps */

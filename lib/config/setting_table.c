@@ -15,14 +15,14 @@ static const lt_setting_word words_activation[] = {
 };
 
 static const lt_setting_word words_schedule[] = {
-    { "cosine", LT_SCHEDULE_COSINE },
-    { "linear", LT_SCHEDULE_LINEAR },
-    { "constant", LT_SCHEDULE_CONSTANT },
-    { "WarmupLR", LT_SCHEDULE_WARMUP_LR },
-    { "WarmupDecayLR", LT_SCHEDULE_WARMUP_DECAY_LR },
-    { "WarmupCosineLR", LT_SCHEDULE_WARMUP_COSINE_LR },
-    { "OneCycle", LT_SCHEDULE_ONE_CYCLE },
-    { "LRRangeTest", LT_SCHEDULE_LR_RANGE_TEST },
+    { "cosine", LT_LR_COSINE },
+    { "linear", LT_LR_LINEAR },
+    { "constant", LT_LR_CONSTANT },
+    { "WarmupLR", LT_LR_DS_WARMUP },
+    { "WarmupDecayLR", LT_LR_DS_WARMUP_DECAY },
+    { "WarmupCosineLR", LT_LR_DS_WARMUP_COSINE },
+    { "OneCycle", LT_LR_DS_ONE_CYCLE },
+    { "LRRangeTest", LT_LR_DS_RANGE_TEST },
     { NULL, 0 },
 };
 

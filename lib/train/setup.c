@@ -13,24 +13,13 @@
 /* Elements of one piece of the optimizer's update; DeepSpeed's default of 1e9 is far beyond. */
 enum { MAX_TILE = 8 << 20 };
 
-static const lt_lr_kind lr_kinds[] = {
-    [LT_SCHEDULE_WARMUP_LR] = LT_LR_DS_WARMUP,
-    [LT_SCHEDULE_WARMUP_DECAY_LR] = LT_LR_DS_WARMUP_DECAY,
-    [LT_SCHEDULE_WARMUP_COSINE_LR] = LT_LR_DS_WARMUP_COSINE,
-    [LT_SCHEDULE_ONE_CYCLE] = LT_LR_DS_ONE_CYCLE,
-    [LT_SCHEDULE_LR_RANGE_TEST] = LT_LR_DS_RANGE_TEST,
-    [LT_SCHEDULE_COSINE] = LT_LR_COSINE,
-    [LT_SCHEDULE_LINEAR] = LT_LR_LINEAR,
-    [LT_SCHEDULE_CONSTANT] = LT_LR_CONSTANT,
-};
-
 static void fill_schedule(lt_setup *s)
 {
     const lt_config_training *t = &s->config->training;
     const lt_config_scheduler *d = &s->config->deepspeed.scheduler;
 
     s->schedule = (lt_lr_schedule){
-        .kind = lr_kinds[t->lr_schedule],
+        .kind = t->lr_schedule,
         .lr = t->lr,
         .min_lr = t->min_lr,
         .warmup_steps = t->warmup_steps,
