@@ -139,10 +139,10 @@ $B/bin/$(bin_$1): $(patsubst %,$B/%.o,$(wildcard tools/$1/*.c)) $(LIB)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rules,$t)))
 
-$(RANK_TESTS): $B/tests/%: $B/tests/%.c.o $B/tests/lt_ranks.c.o $(LIB)
+$(RANK_TESTS): $B/tests/%: $B/tests/%.c.o $B/tests/lt_ranks.c.o $B/tests/lt_test.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
-$B/tests/%: $B/tests/%.c.o $B/tests/lt_test.c.o $(LIB)
+$B/tests/%: $B/tests/%.c.o $B/tests/lt_test_main.c.o $B/tests/lt_test.c.o $(LIB)
 	@mkdir -p $(@D)
 	$Q$(CC) $(LDFLAGS_ALL) $^ $(LDLIBS) -o $@
 $(TEST_TOOLS): $B/tests/%: $B/tests/%.c.o $(LIB)

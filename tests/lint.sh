@@ -1,5 +1,5 @@
 #!/bin/sh
-# Holds the tree against the rules of docs/STYLE that a program can check.
+# Holds the tree against the rules of style that a program can check.
 #   lint.sh [ROOT]     ROOT: the tree to look at (default: the one this script is in)
 # Every complaint is one line "file:line: what"; exit 1 if there is any.
 #

@@ -4,47 +4,10 @@
 #include "lt_ranks.h"
 #include "base/log.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 
-static lt_test_case *first, **last = &first;
-static bool failed;
-static const char *skipped;
 static lt_group *group;
 static lt_dev *dev;
-
-void lt_test_register(lt_test_case *c)
-{
-    *last = c;
-    last = &c->next;
-}
-
-void lt_test_fail(const char *file, int line, const char *fmt, ...)
-{
-    char text[1024];
-    va_list ap;
-
-    failed = true;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    printf("# rank %d: %s:%d: %s\n", group ? group->rank : -1, file, line, text);
-    fflush(stdout);
-}
-
-void lt_test_skip(const char *why)
-{
-    skipped = why;
-}
-
-const char *lt_test_data(const char *name)
-{
-    static char path[512];
-    const char *root = getenv("LT_TEST_DATA");
-
-    snprintf(path, sizeof path, "%s/%s", root ? root : "tests/data", name);
-    return path;
-}
 
 lt_group *lt_ranks_group(void)
 {
@@ -81,7 +44,7 @@ static lt_err open_device(void)
 static lt_err share_verdict(bool *any)
 {
     bool *all = calloc((size_t)group->world, sizeof *all);
-    lt_err err = lt_group_all_gather(group, all, &failed, sizeof failed);
+    lt_err err = lt_group_all_gather(group, all, &lt_test.failed, sizeof *all);
 
     *any = false;
     for (int r = 0; err == LT_OK && r < group->world; r++)
@@ -95,21 +58,21 @@ static lt_err run_all(int argc, char **argv, int *n_failed)
     int n = 0;
     lt_err err = LT_OK;
 
-    for (lt_test_case *c = first; c; c = c->next) {
+    for (lt_test_case *c = lt_test.first; c; c = c->next) {
         bool any;
 
         if (!wanted(c->name, argc, argv))
             continue;
-        failed = false;
-        skipped = NULL;
+        lt_test.failed = false;
+        lt_test.skipped = NULL;
         c->run();
         LT_TRY(err = share_verdict(&any));
         *n_failed += any;
         n++;
         if (group->rank == 0)
             printf("%sok %d - %d rank%s: %s%s%s\n", any ? "not " : "", n, group->world,
-                   group->world > 1 ? "s" : "", c->name, skipped ? " # SKIP " : "",
-                   skipped ? skipped : "");
+                   group->world > 1 ? "s" : "", c->name, lt_test.skipped ? " # SKIP " : "",
+                   lt_test.skipped ? lt_test.skipped : "");
     }
     if (group->rank == 0)
         printf("1..%d\n", n);
@@ -125,6 +88,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     lt_log_init(argv[0], LT_LOG_ERROR);
     LT_TRY(err = lt_group_open(&group));
+    snprintf(lt_test.who, sizeof lt_test.who, "rank %d: ", group->rank);
     LT_TRY(err = open_device());
     LT_TRY(err = run_all(argc, argv, &n_failed));
 fail:

@@ -1,5 +1,5 @@
 /* lt_ranks.h - unit tests that run on many ranks at once: the macros of lt_test.h in programs named
- * ranks_*.c, started by mpirun (or by srun's variables) and linked with lt_ranks.c.
+ * ranks_*.c, started by mpirun (or by srun's variables); lt_ranks.c has their main.
  *
  * Every rank runs every test in the same order.  A check that fails on one rank is printed there
  * and then; rank 0 alone prints "ok N - 4 ranks: name", or "not ok" when it failed anywhere.  A

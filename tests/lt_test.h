@@ -1,4 +1,4 @@
-/* lt_test.h - the unit test harness: LT_TEST registers, the shared main runs all or the named ones.
+/* lt_test.h - the unit test harness: LT_TEST registers, lt_test_main.c runs all or the named ones.
  *
  * A failed check prints file, line and both values, marks the test failed and returns from it.
  * Output is TAP: "ok N - name" lines and the plan at the end. */
@@ -16,6 +16,15 @@ typedef struct lt_test_case {
     void (*run)(void);
     struct lt_test_case *next;
 } lt_test_case;
+
+/* The cases in their order, and the one that runs. */
+typedef struct lt_test_run {
+    lt_test_case *first;
+    bool failed;
+    const char *skipped; /* why; NULL: it is not */
+    char who[24];        /* leads what a check says: "rank 2: " */
+} lt_test_run;
+extern lt_test_run lt_test;
 
 void lt_test_register(lt_test_case *c);
 void lt_test_fail(const char *file, int line, const char *fmt, ...) LT_PRINTF(3, 4);

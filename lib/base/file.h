@@ -34,9 +34,8 @@ uint64_t lt_writer_offset(const lt_writer *w);                          /* bytes
 /* From now on about two windows of `bytes` wait to be written out, not all of a large file: neither
  * the sync at the end nor other users of the disk stand behind it.  0: as the kernel likes. */
 void lt_writer_pace(lt_writer *w, uint64_t bytes);
-LT_MUST_USE lt_err
-lt_writer_commit(lt_writer *w);     /* flush, fsync, rename, fsync directory; frees w */
-void lt_writer_abort(lt_writer *w); /* removes the temporary; NULL is fine */
+LT_MUST_USE lt_err lt_writer_commit(lt_writer *w); /* flush, fsync, rename, fsync folder; frees w */
+void lt_writer_abort(lt_writer *w);                /* removes the temporary; NULL is fine */
 
 /* Which name a file that is written as `path` gets by rename: path itself, or the end of a chain of
  * symbolic links, which stay.  *out (free it) is NULL where only writing in place will do: a
@@ -49,9 +48,8 @@ LT_MUST_USE lt_err lt_file_write_atomic(const char *path, const void *data, size
 
 LT_MUST_USE lt_err lt_mkdirs(const char *path); /* mkdir -p; an existing directory is fine */
 LT_MUST_USE lt_err lt_fsync_dir(const char *path);
-LT_MUST_USE lt_err lt_rename_sync(const char *from,
-                                  const char *to);   /* rename + fsync of the parent */
-LT_MUST_USE lt_err lt_remove_tree(const char *path); /* rm -rf; absent is fine */
+LT_MUST_USE lt_err lt_rename_sync(const char *from, const char *to); /* and fsync of the parent */
+LT_MUST_USE lt_err lt_remove_tree(const char *path);                 /* rm -rf; absent is fine */
 bool lt_path_exists(const char *path);
 bool lt_is_dir(const char *path);
 char *lt_path_join(const char *dir, const char *name); /* free() it */

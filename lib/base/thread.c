@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -124,10 +123,24 @@ static void *worker_main(void *arg)
     }
 }
 
+lt_err lt_thread_start(pthread_t *out, void *(*run)(void *), void *arg, const char *name)
+{
+    static const int faults[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL };
+    sigset_t blocked, before;
+    int rc;
+
+    sigfillset(&blocked);
+    for (size_t i = 0; i < LT_COUNT(faults); i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before); /* a thread is born with its maker's mask */
+    rc = pthread_create(out, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc == 0 ? LT_OK : lt_fail(LT_EIO, "%s: cannot start a thread: %s", name, strerror(rc));
+}
+
 lt_pool *lt_pool_new(int n_threads)
 {
     lt_pool *p = aligned_alloc(64, LT_ALIGN_UP(sizeof *p, 64));
-    sigset_t all, before;
     int cpus = lt_cpu_count();
 
     LT_BUG_ON(!p);
@@ -138,14 +151,12 @@ lt_pool *lt_pool_new(int n_threads)
     pthread_cond_init(&p->opened, NULL);
     pthread_cond_init(&p->finished, NULL);
     p->workers = lt_new_array0((size_t)p->size, sizeof *p->workers);
-    /* Signals belong to the main thread: workers are born with all of them blocked. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (int i = 0; i < p->size - 1; i++) {
-        p->workers[i] = (worker){ .pool = p, .number = i + 1 };
-        LT_BUG_ON(pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) != 0);
+        worker *w = &p->workers[i];
+
+        *w = (worker){ .pool = p, .number = i + 1 };
+        LT_BUG_ON(lt_thread_start(&w->thread, worker_main, w, "pool") != LT_OK);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return p;
 }
 

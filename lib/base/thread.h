@@ -1,4 +1,4 @@
-/* base/thread.h - a pool that runs index ranges.
+/* base/thread.h - starting threads, and a pool that runs index ranges.
  *
  * lt_pool_run hands out tasks 0..n-1; the caller's thread takes part and the call returns when all
  * are done.  Which thread runs a task is not defined, so results must depend on the task alone. */
@@ -6,6 +6,14 @@
 #define LT_BASE_THREAD_H
 
 #include "base/err.h"
+
+#include <pthread.h>
+
+/* A thread with every signal blocked that is sent from elsewhere: those belong to the main thread.
+ * Its own faults (SIGBUS of a shard that shrank) still reach it.  LT_EIO; `name` is for the
+ * sentence. */
+LT_MUST_USE lt_err lt_thread_start(pthread_t *out, void *(*run)(void *), void *arg,
+                                   const char *name);
 
 typedef struct lt_pool lt_pool;
 typedef struct lt_task lt_task;

@@ -1,10 +1,9 @@
 /* batch/batch.c - the prefetch thread and its ring of batches. */
 #include "batch/batch.h"
 
+#include "base/thread.h"
 #include "batch/sampler.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,7 +186,6 @@ fail:
 lt_err lt_batcher_open(lt_batcher **out, const lt_batcher_options *options)
 {
     lt_batcher *b = lt_new0(sizeof *b);
-    int rc;
     lt_err err;
 
     b->o = *options;
@@ -199,11 +197,7 @@ lt_err lt_batcher_open(lt_batcher **out, const lt_batcher_options *options)
                                  b->o.stream, b->o.shuffle, lt_dataset_path(b->o.data)));
     b->n_steps = count_steps(b);
     LT_TRY(err = allocate_ring(b));
-    rc = pthread_create(&b->thread, NULL, prefetch, b);
-    if (rc != 0) {
-        err = lt_fail(LT_EIO, "cannot start the data thread: %s", strerror(rc));
-        goto fail;
-    }
+    LT_TRY(err = lt_thread_start(&b->thread, prefetch, b, lt_dataset_path(b->o.data)));
     b->started = true;
     *out = b;
     return LT_OK;
@@ -257,14 +251,4 @@ void lt_batcher_release(lt_batcher *b)
     b->released++;
     pthread_cond_signal(&b->freed);
     pthread_mutex_unlock(&b->lock);
-}
-
-uint64_t lt_batcher_cursor(const lt_batcher *b)
-{
-    return b->o.first_sample + b->taken * b->o.step_samples;
-}
-
-uint64_t lt_batcher_epoch_samples(const lt_batcher *b)
-{
-    return b->sampler.n_windows;
 }

@@ -53,10 +53,6 @@ void lt_batcher_close(lt_batcher *b); /* stops the thread; NULL is fine */
 LT_MUST_USE lt_err lt_batcher_next(lt_batcher *b, const lt_batch **out);
 void lt_batcher_release(lt_batcher *b); /* gives back the oldest batch that is out */
 
-/* first_sample that continues behind the batches handed out so far: what a checkpoint keeps. */
-uint64_t lt_batcher_cursor(const lt_batcher *b);
-uint64_t lt_batcher_epoch_samples(const lt_batcher *b); /* N: samples of one epoch */
-
 /* Appends to *out, as text, what sample k reads: epoch, window, shards, frames with their file
  * offsets, documents.  Uses the options' data, so not while a batcher runs on it. */
 LT_MUST_USE lt_err lt_batch_explain(const lt_batcher_options *options, uint64_t k, lt_buf *out);

@@ -230,7 +230,7 @@ lt_err lt_dataset_locate(const lt_dataset *d, uint64_t p, lt_dataset_place *out)
     lt_shard_frame frame;
     lt_err err;
 
-    *out = (lt_dataset_place){ .shard = d->shards[i], .shard_name = d->manifest.rows[i].path };
+    *out = (lt_dataset_place){ .shard_name = d->manifest.rows[i].path };
     out->token = p - d->starts[i];
     out->frame = out->token >> log2;
     out->in_frame = out->token & ((UINT64_C(1) << log2) - 1);

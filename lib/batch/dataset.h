@@ -43,7 +43,6 @@ const lt_shard_reader *lt_dataset_shard(const lt_dataset *d, size_t row); /* row
 
 /* Where position p lies. */
 typedef struct lt_dataset_place {
-    const lt_shard_reader *shard;
     const char *shard_name; /* as in the manifest */
     uint64_t token;         /* inside the shard */
     uint64_t frame;         /* of the shard */

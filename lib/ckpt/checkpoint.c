@@ -187,14 +187,6 @@ fail:
     return err;
 }
 
-bool lt_ckpt_has_group(const lt_ckpt *c, const char *group)
-{
-    for (size_t i = 0; i < c->m->n_files; i++)
-        if (c->m->files[i].group && strcmp(c->m->files[i].group, group) == 0)
-            return true;
-    return false;
-}
-
 /* Index of a blob's file, -1 if there is none. */
 static int64_t find_blob(const lt_ckpt *c, const char *name)
 {

@@ -26,7 +26,6 @@ LT_MUST_USE lt_err lt_ckpt_check(const lt_ckpt *c, const lt_ckpt_tensor *expecte
 LT_MUST_USE lt_err lt_ckpt_read(lt_ckpt *c, const char *group, const char *name, uint64_t first,
                                 uint64_t count, void *dst, lt_dtype dst_dtype);
 
-bool lt_ckpt_has_group(const lt_ckpt *c, const char *group);
 bool lt_ckpt_has_blob(const lt_ckpt *c, const char *name);
 LT_MUST_USE lt_err lt_ckpt_blob_read(lt_ckpt *c, const char *name, lt_buf *out); /* replaces *out */
 

@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BLOCK = 4 << 20 }; /* bytes of a slice that are pulled, written and told at once */
+enum { BLOCK = 4 << 20 }; /* bytes of a slice that are pulled and written at once */
 
 static const char TMP_MARK[] = ".tmp.";
 
@@ -167,7 +167,7 @@ static lt_err write_slice(lt_safetensors_writer *w, const lt_ckpt_slice *s,
         if (!s->data)
             LT_TRY(err = rq->source->read(rq->source, s, at, n, block));
         LT_TRY(err = lt_safetensors_writer_write(w, from, n * each));
-        if (rq->watch && !rq->watch->go_on(rq->watch))
+        if (rq->give_up && atomic_load(rq->give_up))
             return lt_fail(LT_EIO, "%s: given up", path);
     }
 fail:
@@ -387,27 +387,4 @@ void lt_ckpt_discard(const char *tmp)
     if (lt_remove_tree(tmp) != LT_OK)
         lt_log_warn("%s; remove %s by hand or let the next start do it", lt_err_text(), tmp);
     (void)lt_err_give(&why);
-}
-
-lt_err lt_ckpt_save(const char *dir, const lt_ckpt_save_request *rq, char **final_path)
-{
-    char *tmp = NULL;
-    lt_buf part = { 0 };
-    bool published = false;
-    const char *parts[1];
-    lt_err err;
-
-    LT_BUG_ON(rq->world != 1 || rq->rank != 0);
-    LT_TRY(err = lt_ckpt_begin(dir, rq->step.step, &tmp));
-    LT_TRY(err = lt_ckpt_write(tmp, rq, &part));
-    parts[0] = lt_buf_cstr(&part);
-    LT_TRY(err = lt_ckpt_commit(tmp, rq, parts, 1, &published));
-    if (final_path)
-        *final_path = lt_asprintf("%s/step-%08" PRIu64, dir, rq->step.step);
-fail:
-    if (err != LT_OK && tmp && !published)
-        lt_ckpt_discard(tmp);
-    lt_buf_release(&part);
-    free(tmp);
-    return err;
 }

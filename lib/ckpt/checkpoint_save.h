@@ -7,19 +7,20 @@
  *     lt_ckpt_begin                                          the path goes to all, or the error
  *                             lt_ckpt_write, or in the
  *                             background lt_ckpt_writer_start
- *          training goes on ...                              each step: has every rank ended?  A
- *                                                            rank failed: the others cancel
+ *          training goes on ...                              each step: has every rank ended?
  *                             lt_ckpt_writer_join            parts go to rank 0, or an error
  *     lt_ckpt_commit                                         the outcome goes to all
  *     lt_ckpt_retire
  *     lt_ckpt_discard         instead of the last two, when a rank failed and all have ended
  *
  * Everything whose time grows with the model is in lt_ckpt_write: commit writes the MANIFEST and
- * syncs directories.  lt_ckpt_save is the whole for a job of one process.  Any thread may call. */
+ * syncs directories.  Any thread may call. */
 #ifndef LT_CKPT_CHECKPOINT_SAVE_H
 #define LT_CKPT_CHECKPOINT_SAVE_H
 
 #include "ckpt/manifest.h"
+
+#include <stdatomic.h>
 
 /* Elements [first, first + count) of a tensor; data is host memory of the caller, NULL: the
  * request's source has it. */
@@ -37,13 +38,6 @@ typedef struct lt_ckpt_blob {
     const void *data;
     size_t size;
 } lt_ckpt_blob;
-
-/* Follows lt_ckpt_write: asked every few MiB, in the writing thread.  Embed as first member of the
- * caller's own struct. */
-typedef struct lt_ckpt_write_watch lt_ckpt_write_watch;
-struct lt_ckpt_write_watch {
-    bool (*go_on)(lt_ckpt_write_watch *w); /* false: give up */
-};
 
 /* What has the values of slices without data: asked in the writing thread, block by block, slice by
  * slice in their order within a group.  Embed as first member of the caller's own struct. */
@@ -65,13 +59,10 @@ typedef struct lt_ckpt_save_request {
     const lt_ckpt_blob *blobs; /* rank 0's */
     size_t n_blobs;
     uint32_t rank, world;
-    lt_ckpt_source *source;     /* NULL: every slice has data */
-    lt_ckpt_write_watch *watch; /* or NULL */
+    lt_ckpt_source *source; /* NULL: every slice has data */
+    /* Once set, by any thread, lt_ckpt_write ends within a few MiB with LT_EIO; NULL: never */
+    const atomic_bool *give_up;
 } lt_ckpt_save_request;
-
-/* World 1.  *final_path (may be NULL) gets "DIR/step-00000100"; free() it.  On failure the folders
- * that were there are untouched and no temporary one is left. */
-LT_MUST_USE lt_err lt_ckpt_save(const char *dir, const lt_ckpt_save_request *rq, char **final_path);
 
 LT_MUST_USE lt_err lt_ckpt_begin(const char *dir, uint64_t step, char **tmp); /* free() it */
 /* This rank's slices, and rank 0's blobs.  *part is replaced by text for lt_ckpt_commit.  Another

@@ -1,16 +1,14 @@
 /* ckpt/checkpoint_writer.c - a thread, one job, one result.
  *
  * `state` is the hand-over: the caller owns the job and the result unless it is RUNNING, the thread
- * while it is.  Only `cancel` is shared during a job. */
+ * while it is.  Only `quit` is shared during a job. */
 #include "ckpt/checkpoint_writer.h"
+#include "base/thread.h"
 #include "ckpt/checkpoint_dir.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,13 +16,11 @@
 typedef enum writer_state { FRESH, RUNNING, ENDED } writer_state;
 
 struct lt_ckpt_writer {
-    lt_ckpt_write_watch watch; /* first: go_on gets it and casts */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed; /* of state and quit */
     writer_state state;
-    bool quit;
-    atomic_bool cancel;
+    atomic_bool quit;        /* a save under way gives up, too */
     char *folder;            /* of a save, or the directory to retire in */
     lt_ckpt_save_request rq; /* of a save */
     bool retires;            /* the job is no save */
@@ -32,11 +28,6 @@ struct lt_ckpt_writer {
     lt_buf part;             /* the result */
     lt_err_record end;
 };
-
-static bool go_on(lt_ckpt_write_watch *watch)
-{
-    return !atomic_load(&((lt_ckpt_writer *)watch)->cancel);
-}
 
 /* Asks for leftovers of CPU and disk.  Not SCHED_IDLE: where every core computes all the time, the
  * save would still be running when the next one is due.  A refusal changes nothing but the
@@ -67,7 +58,7 @@ static void *writer_main(void *arg)
     for (;;) {
         lt_err_record end = { 0 };
 
-        while (w->state != RUNNING && !w->quit)
+        while (w->state != RUNNING && !atomic_load(&w->quit))
             pthread_cond_wait(&w->changed, &w->lock);
         if (w->state != RUNNING)
             break;
@@ -86,33 +77,27 @@ static void *writer_main(void *arg)
 lt_err lt_ckpt_writer_open(lt_ckpt_writer **out)
 {
     lt_ckpt_writer *w = lt_new0(sizeof *w);
-    sigset_t all, before;
-    int fault;
+    lt_err err;
 
-    w->watch.go_on = go_on;
+    atomic_init(&w->quit, false);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
-    sigfillset(&all); /* signals belong to the main thread */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    fault = pthread_create(&w->thread, NULL, writer_main, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (fault != 0) {
-        pthread_cond_destroy(&w->changed);
-        pthread_mutex_destroy(&w->lock);
-        free(w);
-        return lt_fail(LT_EIO, "checkpoint writer: cannot start a thread: %s", strerror(fault));
-    }
+    LT_TRY(err = lt_thread_start(&w->thread, writer_main, w, "checkpoint writer"));
     *out = w;
     return LT_OK;
+fail:
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+    return err;
 }
 
 void lt_ckpt_writer_close(lt_ckpt_writer *w)
 {
     if (!w)
         return;
-    lt_ckpt_writer_cancel(w);
     pthread_mutex_lock(&w->lock);
-    w->quit = true;
+    atomic_store(&w->quit, true);
     pthread_cond_broadcast(&w->changed);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
@@ -130,7 +115,6 @@ static void start(lt_ckpt_writer *w, const char *folder)
     w->folder = lt_strdup(folder);
     w->end = (lt_err_record){ 0 };
     lt_buf_clear(&w->part);
-    atomic_store(&w->cancel, false);
     pthread_mutex_lock(&w->lock);
     w->state = RUNNING;
     pthread_cond_broadcast(&w->changed);
@@ -141,7 +125,7 @@ void lt_ckpt_writer_start(lt_ckpt_writer *w, const char *tmp, const lt_ckpt_save
 {
     LT_BUG_ON(lt_ckpt_writer_busy(w));
     w->rq = *rq;
-    w->rq.watch = &w->watch;
+    w->rq.give_up = &w->quit;
     w->retires = false;
     start(w, tmp);
 }
@@ -162,11 +146,6 @@ bool lt_ckpt_writer_busy(lt_ckpt_writer *w)
     busy = w->state == RUNNING;
     pthread_mutex_unlock(&w->lock);
     return busy;
-}
-
-void lt_ckpt_writer_cancel(lt_ckpt_writer *w)
-{
-    atomic_store(&w->cancel, true);
 }
 
 lt_err lt_ckpt_writer_join(lt_ckpt_writer *w, lt_buf *part)

@@ -20,16 +20,13 @@ void lt_ckpt_writer_close(lt_ckpt_writer *w);
 /* Each start needs a join before the next one.
  * start: lt_ckpt_write.  Everything the request points to (slices and their data, tensors, blobs,
  * names) belongs to the caller and must neither change nor go before join or close returned; the
- * request itself is copied, its watch replaced.
+ * request itself is copied, its give_up replaced.
  * start_retire: lt_ckpt_retire, rank 0's after a commit: unlinking takes as long as files are
  * large. */
 void lt_ckpt_writer_start(lt_ckpt_writer *w, const char *tmp, const lt_ckpt_save_request *rq);
 void lt_ckpt_writer_start_retire(lt_ckpt_writer *w, const char *dir, int keep_last);
 
 bool lt_ckpt_writer_busy(lt_ckpt_writer *w); /* cheap: ask every step */
-
-/* A job that is running fails soon with LT_EIO "given up": another rank's part has failed. */
-void lt_ckpt_writer_cancel(lt_ckpt_writer *w);
 
 /* Waits.  The job's error, or *part (replaced; NULL when nobody wants it) for rank 0.  Joined again
  * it says the same again. */

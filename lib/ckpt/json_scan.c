@@ -18,7 +18,8 @@ lt_err lt_json_scan_fail(const lt_json_scan *s, const char *fmt, ...)
                    text);
 }
 
-char lt_json_scan_peek(lt_json_scan *s)
+/* The next byte after white space, 0 at the end; tells what kind of value follows. */
+static char peek(lt_json_scan *s)
 {
     while (s->at < s->size && s->text[s->at] != '\0' && strchr(" \t\r\n", s->text[s->at]))
         s->at++;
@@ -27,7 +28,7 @@ char lt_json_scan_peek(lt_json_scan *s)
 
 static lt_err expect(lt_json_scan *s, char c)
 {
-    char found = lt_json_scan_peek(s);
+    char found = peek(s);
 
     if (s->at == s->size)
         return lt_json_scan_fail(s, "expected '%c', found the end", c);
@@ -47,7 +48,7 @@ lt_err lt_json_scan_next(lt_json_scan *s, lt_json_scan_in *in, bool *more)
 {
     lt_err err;
 
-    *more = lt_json_scan_peek(s) != in->close;
+    *more = peek(s) != in->close;
     if (!*more) {
         s->at++;
         return LT_OK;
@@ -243,7 +244,7 @@ fail:
 
 lt_err lt_json_scan_u64(lt_json_scan *s, uint64_t *out)
 {
-    char c = lt_json_scan_peek(s);
+    char c = peek(s);
     size_t start = s->at;
     uint64_t v = 0;
 
@@ -272,7 +273,7 @@ static bool take_word(lt_json_scan *s, const char *word)
 
 lt_err lt_json_scan_bool(lt_json_scan *s, bool *out)
 {
-    lt_json_scan_peek(s);
+    peek(s);
     *out = take_word(s, "true");
     return *out || take_word(s, "false") ? LT_OK : lt_json_scan_fail(s, "expected true or false");
 }
@@ -280,7 +281,7 @@ lt_err lt_json_scan_bool(lt_json_scan *s, bool *out)
 /* A string, number or word: whatever is no container. */
 static lt_err skip_scalar(lt_json_scan *s)
 {
-    char c = lt_json_scan_peek(s);
+    char c = peek(s);
     size_t start = s->at;
 
     if (c == '"')
@@ -313,7 +314,7 @@ lt_err lt_json_scan_skip(lt_json_scan *s)
                 LT_TRY(err = expect(s, ':'));
             }
         }
-        c = lt_json_scan_peek(s);
+        c = peek(s);
         if (c != '{' && c != '[') {
             LT_TRY(err = skip_scalar(s));
             continue;
@@ -329,6 +330,6 @@ fail:
 
 lt_err lt_json_scan_end(lt_json_scan *s)
 {
-    lt_json_scan_peek(s);
+    peek(s);
     return s->at == s->size ? LT_OK : lt_json_scan_fail(s, "expected the end");
 }

@@ -48,9 +48,6 @@ LT_MUST_USE lt_err lt_json_scan_bool(lt_json_scan *s, bool *out);
 LT_MUST_USE lt_err lt_json_scan_skip(lt_json_scan *s); /* any value */
 LT_MUST_USE lt_err lt_json_scan_end(lt_json_scan *s);  /* nothing but white space is left */
 
-/* The next byte after white space, 0 at the end; tells what kind of value follows. */
-char lt_json_scan_peek(lt_json_scan *s);
-
 /* LT_EFORMAT at the present position. */
 lt_err lt_json_scan_fail(const lt_json_scan *s, const char *fmt, ...) LT_PRINTF(2, 3);
 

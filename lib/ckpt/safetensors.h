@@ -41,8 +41,7 @@ void lt_safetensors_close(lt_safetensors *s); /* NULL is fine */
 
 const char *lt_safetensors_path(const lt_safetensors *s);
 size_t lt_safetensors_count(const lt_safetensors *s);
-const lt_safetensor *lt_safetensors_at(const lt_safetensors *s,
-                                       size_t i); /* in order of the data */
+const lt_safetensor *lt_safetensors_at(const lt_safetensors *s, size_t i); /* as the data lies */
 const lt_safetensor *lt_safetensors_find(const lt_safetensors *s, const char *name); /* or NULL */
 const char *lt_safetensors_metadata(const lt_safetensors *s, const char *key);       /* or NULL */
 

@@ -7,7 +7,7 @@
  * Calls return at once, also on a CPU, where the communication stream is a thread.  The caller
  * orders streams by events: it makes COMM wait for what computes the input, and whoever reads the
  * output waits for COMM.  A failure sticks to the lt_comm; later collectives do nothing, and
- * lt_comm_check hands it out. */
+ * `check` hands it out. */
 #ifndef LT_COMM_COMM_H
 #define LT_COMM_COMM_H
 

@@ -17,24 +17,7 @@
 #include <stdio.h>
 
 typedef enum lt_device_kind { LT_DEVICE_AUTO, LT_DEVICE_CPU, LT_DEVICE_CUDA } lt_device_kind;
-typedef enum lt_attention_choice {
-    LT_ATTEND_AUTO,
-    LT_ATTEND_CUDNN,
-    LT_ATTEND_REFERENCE
-} lt_attention_choice;
 typedef enum lt_device_map { LT_DEVICE_MAP_BALANCED } lt_device_map;
-
-/* DeepSpeed's curves first (exactly as DeepSpeed computes them), then ours. */
-typedef enum lt_schedule_kind {
-    LT_SCHEDULE_WARMUP_LR,
-    LT_SCHEDULE_WARMUP_DECAY_LR,
-    LT_SCHEDULE_WARMUP_COSINE_LR,
-    LT_SCHEDULE_ONE_CYCLE,
-    LT_SCHEDULE_LR_RANGE_TEST,
-    LT_SCHEDULE_COSINE,   /* linear warm-up, then a half cosine from lr to min_lr */
-    LT_SCHEDULE_LINEAR,   /* linear warm-up, then a line from lr to min_lr */
-    LT_SCHEDULE_CONSTANT, /* linear warm-up, then lr */
-} lt_schedule_kind;
 
 typedef enum lt_warmup_type { LT_WARMUP_LOG, LT_WARMUP_LINEAR } lt_warmup_type;
 typedef enum lt_offload_device {
@@ -54,7 +37,7 @@ typedef struct lt_config_model {
     char *path;         /* a Hugging Face folder: dimensions and first weights; "" none */
     lt_dtype precision; /* LT_F32, LT_BF16 or LT_F16; = deepspeed.bf16.enabled, fp16.enabled */
     double dropout;
-    lt_attention_choice attention; /* who computes attention on a GPU */
+    lt_attention_kind attention; /* who computes attention on a GPU */
     /* Given in YAML they replace the named model's; resolved, they repeat dims.  Read dims. */
     int64_t vocab_size, n_positions, n_layer, n_embd, n_head, n_inner;
     lt_act activation;
@@ -75,7 +58,7 @@ typedef struct lt_config_training {
     double lr;                           /* = deepspeed.optimizer.params.lr */
     double min_lr;                       /* resolved: lr / 10 unless given */
     int64_t warmup_steps;                /* = deepspeed.scheduler.params.warmup_num_steps */
-    lt_schedule_kind lr_schedule;        /* = deepspeed.scheduler.type */
+    lt_lr_kind lr_schedule;              /* = deepspeed.scheduler.type */
     double weight_decay;                 /* = deepspeed.optimizer.params.weight_decay */
     double betas[2];                     /* = deepspeed.optimizer.params.betas */
     double eps;                          /* = deepspeed.optimizer.params.eps */

@@ -93,7 +93,7 @@ static bool is_shown(const lt_config *c, int row)
     if (s->type == LT_SETTING_SECTION)
         return given && s->status == LT_SETTING_NO_EFFECT;
     if (strncmp(s->key, SCHEDULER, strlen(SCHEDULER)) == 0 &&
-        c->training.lr_schedule >= LT_SCHEDULE_COSINE)
+        c->training.lr_schedule <= LT_LR_CONSTANT)
         return given;
     return given || (s->offset != LT_SETTING_NO_FIELD && lt_setting_owner(row) == row);
 }

@@ -51,7 +51,7 @@ static lt_err resolve_schedule(lt_config *c)
     static const char *const one_cycle_needs[] = { "deepspeed.scheduler.params.cycle_min_lr",
                                                    "deepspeed.scheduler.params.cycle_max_lr" };
     lt_config_scheduler *s = &c->deepspeed.scheduler;
-    bool is_ours = c->training.lr_schedule >= LT_SCHEDULE_COSINE;
+    bool is_ours = c->training.lr_schedule <= LT_LR_CONSTANT;
 
     if (!is_ours)
         derive_unless_given(c, "training.warmup_steps", "1000", "DeepSpeed's default");
@@ -70,7 +70,7 @@ static lt_err resolve_schedule(lt_config *c)
     if (!lt_config_given(c, "deepspeed.scheduler.params.cycle_second_stair_count"))
         lt_derive_int(c, "deepspeed.scheduler.params.cycle_second_stair_count",
                       s->cycle_first_stair_count, "cycle_first_stair_count");
-    if (c->training.lr_schedule == LT_SCHEDULE_ONE_CYCLE)
+    if (c->training.lr_schedule == LT_LR_DS_ONE_CYCLE)
         for (size_t i = 0; i < LT_COUNT(one_cycle_needs); i++)
             if (!lt_config_given(c, one_cycle_needs[i]))
                 return lt_setting_fail(c, LT_EUSAGE, one_cycle_needs[i], "OneCycle needs it");

@@ -32,11 +32,11 @@ static const lt_setting_word words_optimizer[] = {
 };
 
 static const lt_setting_word words_scheduler[] = {
-    { "WarmupLR", LT_SCHEDULE_WARMUP_LR },
-    { "WarmupDecayLR", LT_SCHEDULE_WARMUP_DECAY_LR },
-    { "WarmupCosineLR", LT_SCHEDULE_WARMUP_COSINE_LR },
-    { "OneCycle", LT_SCHEDULE_ONE_CYCLE },
-    { "LRRangeTest", LT_SCHEDULE_LR_RANGE_TEST },
+    { "WarmupLR", LT_LR_DS_WARMUP },
+    { "WarmupDecayLR", LT_LR_DS_WARMUP_DECAY },
+    { "WarmupCosineLR", LT_LR_DS_WARMUP_COSINE },
+    { "OneCycle", LT_LR_DS_ONE_CYCLE },
+    { "LRRangeTest", LT_LR_DS_RANGE_TEST },
     { NULL, 0 },
 };
 

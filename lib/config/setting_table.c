@@ -15,14 +15,14 @@ static const lt_setting_word words_activation[] = {
 };
 
 static const lt_setting_word words_schedule[] = {
-    { "cosine", LT_SCHEDULE_COSINE },
-    { "linear", LT_SCHEDULE_LINEAR },
-    { "constant", LT_SCHEDULE_CONSTANT },
-    { "WarmupLR", LT_SCHEDULE_WARMUP_LR },
-    { "WarmupDecayLR", LT_SCHEDULE_WARMUP_DECAY_LR },
-    { "WarmupCosineLR", LT_SCHEDULE_WARMUP_COSINE_LR },
-    { "OneCycle", LT_SCHEDULE_ONE_CYCLE },
-    { "LRRangeTest", LT_SCHEDULE_LR_RANGE_TEST },
+    { "cosine", LT_LR_COSINE },
+    { "linear", LT_LR_LINEAR },
+    { "constant", LT_LR_CONSTANT },
+    { "WarmupLR", LT_LR_DS_WARMUP },
+    { "WarmupDecayLR", LT_LR_DS_WARMUP_DECAY },
+    { "WarmupCosineLR", LT_LR_DS_WARMUP_COSINE },
+    { "OneCycle", LT_LR_DS_ONE_CYCLE },
+    { "LRRangeTest", LT_LR_DS_RANGE_TEST },
     { NULL, 0 },
 };
 
@@ -34,9 +34,9 @@ static const lt_setting_word words_device_map[] = { { "balanced", LT_DEVICE_MAP_
                                                     { "auto", LT_DEVICE_MAP_BALANCED },
                                                     { NULL, 0 } };
 
-static const lt_setting_word words_attention[] = { { "auto", LT_ATTEND_AUTO },
-                                                   { "cudnn", LT_ATTEND_CUDNN },
-                                                   { "reference", LT_ATTEND_REFERENCE },
+static const lt_setting_word words_attention[] = { { "auto", LT_ATTENTION_AUTO },
+                                                   { "cudnn", LT_ATTENTION_CUDNN },
+                                                   { "reference", LT_ATTENTION_REFERENCE },
                                                    { NULL, 0 } };
 
 const lt_setting lt_settings_ours[] = {

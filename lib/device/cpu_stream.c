@@ -2,8 +2,8 @@
 #include "device/cpu_stream.h"
 
 #include "base/mem.h"
+#include "base/thread.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,7 +81,7 @@ void lt_cpu_stream_put(lt_cpu_stream *s, void (*run)(void *context), const void 
     memcpy(t->context, context, bytes);
     s->given++;
     if (!s->started)
-        LT_BUG_ON(pthread_create(&s->thread, NULL, serve, s) != 0);
+        LT_BUG_ON(lt_thread_start(&s->thread, serve, s, "stream") != LT_OK);
     s->started = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);

@@ -27,15 +27,6 @@ typedef struct lt_graph lt_graph;
 struct lt_buf; /* base/mem.h */
 typedef struct lt_backend lt_backend;
 
-/* Who computes attention on a GPU.  AUTO: cuDNN where it is present and takes the call, else our
- * own kernels; CUDNN: no device opens without it and no training shape is planned that it does not
- * take; REFERENCE: our own kernels. */
-typedef enum lt_attention_kind {
-    LT_ATTENTION_AUTO,
-    LT_ATTENTION_CUDNN,
-    LT_ATTENTION_REFERENCE
-} lt_attention_kind;
-
 /* The largest shapes of a run: from these a backend says, without opening a device, whether it can
  * do the work and how much scratch its operations need. */
 typedef struct lt_dev_need {
@@ -60,8 +51,7 @@ typedef struct lt_dev_options {
 typedef struct lt_dev_health {
     double power_w, sm_mhz, temperature_c;
     uint64_t memory_used; /* of the whole device, by everybody */
-    char
-        throttle[48]; /* why the clocks are held down: "power cap", "thermal", ...; "" not at all */
+    char throttle[48];    /* what holds the clocks down: "power cap", "thermal", ...; "": nothing */
 } lt_dev_health;
 
 struct lt_dev {
@@ -81,8 +71,8 @@ struct lt_backend {
     void (*close)(lt_dev *dev);
     /* LT_ENOTSUP with a sentence when it cannot; else the scratch its operations need */
     lt_err (*plan)(const lt_dev_need *need, size_t *scratch_bytes);
-    void (*describe)(lt_dev *dev, char *text,
-                     size_t size); /* "2 threads of AMD EPYC, avx512_bf16" */
+    /* "2 threads of AMD EPYC, avx512_bf16" */
+    void (*describe)(lt_dev *dev, char *text, size_t size);
     void (*health)(lt_dev *dev, lt_dev_health *out);
     /* Choices that decide bits (tuned GEMM algorithms) as text for a checkpoint, and back; both
      * NULL where nothing is chosen.  What is loaded replaces what was chosen before, in every call
@@ -91,12 +81,12 @@ struct lt_backend {
     void (*tuning_save)(lt_dev *dev, struct lt_buf *out);
     lt_err (*tuning_load)(lt_dev *dev, const char *text, size_t n, const char *source);
 
-    lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes,
-                    void **out); /* zeroed, 256-byte aligned */
+    /* zeroed, 256-byte aligned; bytes > 0 */
+    lt_err (*alloc)(lt_dev *dev, lt_memory kind, size_t bytes, void **out);
     void (*free)(lt_dev *dev, lt_memory kind, void *data);
     void (*copy)(lt_dev *dev, lt_stream stream, void *dst, const void *src, size_t bytes);
     lt_event *(*event_new)(lt_dev *dev);
-    void (*event_free)(lt_dev *dev, lt_event *event);
+    void (*event_free)(lt_dev *dev, lt_event *event); /* NULL is fine */
     void (*event_record)(lt_dev *dev, lt_event *event, lt_stream stream);
     void (*stream_wait)(lt_dev *dev, lt_stream stream, lt_event *event);
     lt_err (*event_sync)(lt_dev *dev, lt_event *event); /* the host waits; returns a stuck fault */
@@ -141,9 +131,15 @@ static inline lt_err lt_dev_sync(lt_dev *dev)
 {
     return dev->backend->sync(dev);
 }
-static inline lt_err lt_dev_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void **out)
+/* out: the address of a pointer of any type; bytes 0: NULL. */
+static inline lt_err lt_dev_alloc(lt_dev *dev, lt_memory kind, size_t bytes, void *out)
 {
-    return dev->backend->alloc(dev, kind, bytes, out);
+    void *p = NULL;
+    lt_err err = bytes ? dev->backend->alloc(dev, kind, bytes, &p) : LT_OK;
+
+    if (err == LT_OK)
+        *(void **)out = p;
+    return err;
 }
 static inline void lt_dev_free(lt_dev *dev, lt_memory kind, void *data)
 {

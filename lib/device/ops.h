@@ -26,8 +26,7 @@ typedef struct lt_dev lt_dev;
  * stays valid.  The host writes the first group before a step; the device writes the rest. */
 typedef struct lt_step_state {
     float lr;
-    float inv_tokens;  /* 1 / target tokens of the step, all ranks and micro-batches */
-    uint64_t rng_step; /* counter for dropout */
+    float inv_tokens; /* 1 / target tokens of the step, all ranks and micro-batches */
 
     /* by step_begin */
     float grad_scale; /* d loss / d (sum of token losses): loss_scale * inv_tokens */

@@ -160,15 +160,6 @@ size_t lt_act_pack(lt_act_plan *p)
     return total;
 }
 
-size_t lt_act_unshared_bytes(const lt_act_plan *p)
-{
-    size_t total = 0;
-
-    for (size_t i = 0; i < p->n_lives; i++)
-        total += p->lives[i].bytes;
-    return total;
-}
-
 void lt_act_bind(lt_act_plan *p, void *arena)
 {
     LT_BUG_ON(p->recording);

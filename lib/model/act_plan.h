@@ -35,8 +35,6 @@ lt_dev *lt_act_recorder_new(lt_act_plan *p);
 
 /* Ends the recording; returns the bytes of the arena. */
 size_t lt_act_pack(lt_act_plan *p);
-/* Sum of the bytes of all lives: what no sharing would take. */
-size_t lt_act_unshared_bytes(const lt_act_plan *p);
 void lt_act_bind(lt_act_plan *p, void *arena); /* 256-byte aligned, lt_act_pack() bytes */
 void lt_act_restart(lt_act_plan *p);           /* before each run of the recorded code */
 

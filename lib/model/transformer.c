@@ -10,7 +10,8 @@ static int row_of(const lt_model *m, lt_role role, int layer)
     return m->rows_of_role[(layer + 1) * LT_N_ROLES + (int)role];
 }
 
-/* The unit access of a recording: nothing is known but shapes, which nobody looks at. */
+/* Absent where the model has no such parameter, and in a recording (record_use), which asks for the
+ * lives of activations alone. */
 lt_tensor lt_model_param(lt_model *m, lt_role role, int layer)
 {
     int row = row_of(m, role, layer);

@@ -55,17 +55,3 @@ void lt_sysinfo_format(lt_buf *out, const lt_sysinfo *s)
     lt_buf_printf(out, "%s: %s, %d of %d CPUs, %s RAM, %s", s->host, s->cpu_model, s->n_usable,
                   s->n_cores, lt_unit_bytes(ram, s->ram_bytes), s->system);
 }
-
-uint64_t lt_current_rss(void)
-{
-    unsigned long long total = 0, resident = 0;
-    long page_bytes = sysconf(_SC_PAGESIZE);
-    FILE *f = fopen("/proc/self/statm", "re");
-
-    if (!f)
-        return 0;
-    if (fscanf(f, "%llu %llu", &total, &resident) != 2 || page_bytes <= 0)
-        resident = 0;
-    fclose(f);
-    return resident * (uint64_t)page_bytes;
-}

@@ -19,6 +19,5 @@ typedef struct lt_sysinfo {
 
 void lt_sysinfo_read(lt_sysinfo *out);
 void lt_sysinfo_format(lt_buf *out, const lt_sysinfo *s); /* one line, no newline */
-uint64_t lt_current_rss(void); /* resident bytes of this process now, 0 if unknown */
 
 #endif

@@ -9,17 +9,7 @@
 #define LT_OPTIM_SCHEDULE_H
 
 #include "base/err.h"
-
-typedef enum lt_lr_kind {
-    LT_LR_COSINE,           /* linear warm-up to lr, then a half cosine to min_lr at total_steps */
-    LT_LR_LINEAR,           /* linear warm-up to lr, then a line to min_lr at total_steps */
-    LT_LR_CONSTANT,         /* linear warm-up to lr, then lr */
-    LT_LR_DS_WARMUP,        /* WarmupLR: warm-up from warmup_min_lr to warmup_max_lr, then flat */
-    LT_LR_DS_WARMUP_DECAY,  /* WarmupDecayLR: then a line to 0 at total_num_steps */
-    LT_LR_DS_WARMUP_COSINE, /* WarmupCosineLR: fractions of lr; a half cosine to cos_min_ratio */
-    LT_LR_DS_ONE_CYCLE,     /* OneCycle: up, down, then decay; the momentum runs the other way */
-    LT_LR_DS_RANGE_TEST,    /* LRRangeTest: grows for ever, to find the rate that diverges */
-} lt_lr_kind;
+#include "base/kinds.h"
 
 /* Fields under the names of their keys; those of other kinds are ignored. */
 typedef struct lt_lr_schedule {

@@ -156,21 +156,6 @@ int lt_param_find(const lt_param_table *t, lt_role role, int layer)
     return -1;
 }
 
-static const char *bare_name(const char *name)
-{
-    static const char prefix[] = "transformer.";
-
-    return strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name;
-}
-
-int lt_param_find_name(const lt_param_table *t, const char *name)
-{
-    for (int i = 0; i < t->n_params; i++)
-        if (strcmp(bare_name(t->params[i].name), bare_name(name)) == 0)
-            return i;
-    return -1;
-}
-
 void lt_param_init_slice(const lt_param_table *t, const lt_model_config *m, int index,
                          uint64_t seed, int64_t first, int64_t n, float *dst)
 {

@@ -81,9 +81,6 @@ void lt_param_table_free(lt_param_table *t); /* NULL is fine */
 /* Row of (role, layer), layer -1 outside blocks; -1 if the model has none. */
 int lt_param_find(const lt_param_table *t, lt_role role, int layer);
 
-/* Row by Hugging Face name, with or without a leading "transformer."; -1 if none. */
-int lt_param_find_name(const lt_param_table *t, const char *name);
-
 /* Initial values of the logical elements [first, first + n) of row `index`: a pure function of
  * (seed, row, element), so any rank fills its own slice. */
 void lt_param_init_slice(const lt_param_table *t, const lt_model_config *m, int index,

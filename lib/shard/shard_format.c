@@ -92,7 +92,7 @@ lt_err lt_shard_head_decode(lt_shard_head *h, const uint8_t in[LT_SHARD_HEAD_FIX
     return check_head(h, path);
 }
 
-void lt_shard_foot_encode(const lt_shard_foot *f, uint8_t out[LT_SHARD_FOOT_BYTES])
+static void foot_encode(const lt_shard_foot *f, uint8_t out[LT_SHARD_FOOT_BYTES])
 {
     memset(out, 0, LT_SHARD_FOOT_BYTES);
     put_skip(out, LT_SHARD_MAGIC_FOOT, LT_SHARD_FOOT_BYTES - LT_SHARD_SKIP_BYTES);
@@ -130,7 +130,7 @@ lt_err lt_shard_foot_decode(lt_shard_foot *f, const uint8_t in[LT_SHARD_FOOT_BYT
     return LT_OK;
 }
 
-void lt_shard_frame_encode(const lt_shard_frame *f, uint8_t out[LT_SHARD_FIDX_ROW])
+static void frame_encode(const lt_shard_frame *f, uint8_t out[LT_SHARD_FIDX_ROW])
 {
     lt_put_u64(out, f->offset);
     lt_put_u32(out + 8, f->stored_bytes);
@@ -242,12 +242,12 @@ void lt_shard_trailer_encode(lt_buf *out, const lt_shard_head *head, lt_shard_fo
     foot->fidx_offset = base + out->size;
     at = open_skip(out, base, LT_SHARD_MAGIC_FIDX);
     for (uint64_t i = 0; i < foot->n_frames; i++) {
-        lt_shard_frame_encode(&frames[i], bytes);
+        frame_encode(&frames[i], bytes);
         lt_buf_append(out, bytes, LT_SHARD_FIDX_ROW);
     }
     foot->fidx_hash = close_skip(out, at);
 
-    lt_shard_foot_encode(foot, bytes);
+    foot_encode(foot, bytes);
     lt_buf_append(out, bytes, LT_SHARD_FOOT_BYTES);
     lt_shard_seek_encode(out, head_bytes, foot, frames);
 }

@@ -88,10 +88,8 @@ static inline const char *lt_shard_dtype_name(const lt_shard_head *h)
 void lt_shard_head_encode(const lt_shard_head *h, uint8_t out[LT_SHARD_HEAD_BYTES]);
 LT_MUST_USE lt_err lt_shard_head_decode(lt_shard_head *h, const uint8_t in[LT_SHARD_HEAD_FIXED],
                                         const char *path);
-void lt_shard_foot_encode(const lt_shard_foot *f, uint8_t out[LT_SHARD_FOOT_BYTES]);
 LT_MUST_USE lt_err lt_shard_foot_decode(lt_shard_foot *f, const uint8_t in[LT_SHARD_FOOT_BYTES],
                                         const char *path);
-void lt_shard_frame_encode(const lt_shard_frame *f, uint8_t out[LT_SHARD_FIDX_ROW]);
 lt_shard_frame lt_shard_frame_decode(const uint8_t in[LT_SHARD_FIDX_ROW]);
 
 /* Everything behind the frames, appended to *out: DOCS, FIDX, FOOT, SEEK.  In foot the counts, the

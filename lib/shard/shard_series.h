@@ -23,8 +23,8 @@ void lt_shard_series_end_document(lt_shard_series *s); /* at the last token appe
 
 /* Finishes the last shard and writes DIR/SPLIT.manifest; without any token it writes nothing. */
 LT_MUST_USE lt_err lt_shard_series_finish(lt_shard_series *s);
-const lt_shard_manifest *
-lt_shard_series_manifest(const lt_shard_series *s); /* full after _finish */
+/* Full after _finish. */
+const lt_shard_manifest *lt_shard_series_manifest(const lt_shard_series *s);
 
 #ifdef __cplusplus
 }

@@ -31,12 +31,9 @@ typedef struct lt_token_writer lt_token_writer;
 LT_MUST_USE lt_err lt_token_writer_open(lt_token_writer **out, int fd, const char *name,
                                         const lt_token_stream_info *info);
 
-/* One whole document.  The writer appends eot_id if there is one; a bos_id is part of ids already.
- * A document without any token (n = 0 and no eot_id) leaves no trace.  An id that is not below
- * vocab_size is LT_EFORMAT. */
-LT_MUST_USE lt_err lt_token_writer_document(lt_token_writer *w, const uint32_t *ids, size_t n);
-
-/* The same for documents that do not fit in memory: pieces in order, the last with document_end. */
+/* A document, or pieces of one in order; document_end with the last.  The writer appends eot_id if
+ * there is one; a bos_id is part of ids already.  A document without any token (n = 0 and no
+ * eot_id) leaves no trace.  An id that is not below vocab_size is LT_EFORMAT. */
 LT_MUST_USE lt_err lt_token_writer_piece(lt_token_writer *w, const uint32_t *ids, size_t n,
                                          bool document_end);
 

@@ -156,11 +156,6 @@ lt_err lt_token_writer_piece(lt_token_writer *w, const uint32_t *ids, size_t n, 
     return LT_OK;
 }
 
-lt_err lt_token_writer_document(lt_token_writer *w, const uint32_t *ids, size_t n)
-{
-    return lt_token_writer_piece(w, ids, n, true);
-}
-
 lt_err lt_token_writer_finish(lt_token_writer *w)
 {
     uint8_t end[LT_STREAM_COUNT_BYTES + 16 + LT_STREAM_SUM_BYTES] = { 0 };

@@ -174,11 +174,6 @@ const uint8_t *lt_tokenizer_token(const lt_tokenizer *t, uint32_t id, size_t *n)
     return lt_vocab_bytes(&t->vocab, id, n);
 }
 
-bool lt_tokenizer_is_special(const lt_tokenizer *t, uint32_t id)
-{
-    return id < t->vocab.n_ids && t->vocab.tokens[id].kind == LT_TOKEN_SPECIAL;
-}
-
 void lt_tokenizer_to_json(const lt_tokenizer *t, lt_buf *out)
 {
     if (t->source.size > 0)

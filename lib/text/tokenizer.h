@@ -32,7 +32,6 @@ const uint8_t *lt_tokenizer_hash(const lt_tokenizer *t);
 
 /* The bytes of a token (a special one: its spelling); NULL and *n = 0 for an id without a token. */
 const uint8_t *lt_tokenizer_token(const lt_tokenizer *t, uint32_t id, size_t *n);
-bool lt_tokenizer_is_special(const lt_tokenizer *t, uint32_t id);
 
 /* Appends a tokenizer.json: the very file that was opened, else one that Hugging Face loads. */
 void lt_tokenizer_to_json(const lt_tokenizer *t, lt_buf *out);

@@ -182,57 +182,64 @@ fail:
     return err;
 }
 
-static lt_err take(lt_engine *e, lt_memory kind, uint64_t bytes, void *out)
+static lt_err take_token_slot(lt_dev *dev, token_slot *t, uint64_t bytes)
 {
-    *(void **)out = NULL;
-    return bytes ? lt_dev_alloc(e->dev, kind, bytes, out) : LT_OK;
+    lt_err err;
+
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, bytes, &t->device));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_PINNED, bytes, &t->pinned));
+    t->copied = dev->backend->event_new(dev);
+    t->used = dev->backend->event_new(dev);
+fail:
+    return err;
+}
+
+static lt_err take_step_slot(lt_dev *dev, step_slot *t, uint64_t rows_bytes)
+{
+    lt_err err;
+
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_PINNED, sizeof *t->begin, &t->begin));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_PINNED, sizeof *t->end, &t->end));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_PINNED, sizeof *t->row, &t->row));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_PINNED, rows_bytes, &t->rows));
+    t->done = dev->backend->event_new(dev);
+fail:
+    return err;
 }
 
 static lt_err take_buffers(lt_engine *e)
 {
     const lt_model_shape *s = &e->options.shape;
-    uint64_t token_bytes, row_bytes;
+    uint64_t token_bytes, rows_bytes, loss_bytes, logits_bytes;
+    lt_dev *dev = e->dev;
     lt_err err;
 
     e->row_length = row_length(e->plan);
     e->n_sums = e->row_length - 2;
-    row_bytes = (uint64_t)e->row_length * (uint64_t)e->group->world * sizeof(double);
     e->rows = largest_rows(s);
-    e->logits_rows = rows_of_logits(s);
     token_bytes = (uint64_t)e->rows * LT_TOKEN_ARRAYS * sizeof(int32_t);
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, e->bytes.activations, &e->arena));
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, e->bytes.kv_cache, &e->cache));
-    for (int i = 0; i < 2; i++) {
-        token_slot *t = &e->slots[i];
-
-        LT_TRY(err = take(e, LT_MEMORY_DEVICE, token_bytes, &t->device));
-        LT_TRY(err = take(e, LT_MEMORY_PINNED, token_bytes, &t->pinned));
-        t->copied = e->dev->backend->event_new(e->dev);
-        t->used = e->dev->backend->event_new(e->dev);
-    }
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)e->rows * sizeof(float), &e->losses));
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, sizeof *e->state, &e->state));
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, row_bytes, &e->sums));
-    for (int i = 0; i < LT_STEPS_AHEAD; i++) {
-        step_slot *t = &e->steps[i];
-
-        LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *t->begin, &t->begin));
-        LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *t->end, &t->end));
-        LT_TRY(err = take(e, LT_MEMORY_PINNED, sizeof *t->row, &t->row));
-        LT_TRY(err = take(e, LT_MEMORY_PINNED, row_bytes, &t->rows));
-        t->done = e->dev->backend->event_new(e->dev);
-    }
-    e->sums_ready = e->dev->backend->event_new(e->dev);
-    e->sums_gathered = e->dev->backend->event_new(e->dev);
-    for (int u = 0; u < LT_N_USES; u++) {
-        e->sequences[u].room =
-            4 * e->table->n_units + 8; /* forward and backward, and the ends twice */
-        e->sequences[u].units = lt_new_array0((size_t)e->sequences[u].room, sizeof(int));
-    }
+    rows_bytes = (uint64_t)e->row_length * (uint64_t)e->group->world * sizeof(double);
+    loss_bytes = (uint64_t)e->rows * sizeof *e->losses;
+    logits_bytes = (uint64_t)(rows_of_logits(s) * lt_engine_vocab(&e->config)) * sizeof *e->logits;
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, e->bytes.activations, &e->arena));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, e->bytes.kv_cache, &e->cache));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, loss_bytes, &e->losses));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, logits_bytes, &e->logits));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, sizeof *e->state, &e->state));
+    LT_TRY(err = lt_dev_alloc(dev, LT_MEMORY_DEVICE, rows_bytes, &e->sums));
+    for (size_t i = 0; i < LT_COUNT(e->slots); i++)
+        LT_TRY(err = take_token_slot(dev, &e->slots[i], token_bytes));
+    for (size_t i = 0; i < LT_COUNT(e->steps); i++)
+        LT_TRY(err = take_step_slot(dev, &e->steps[i], rows_bytes));
+    e->sums_ready = dev->backend->event_new(dev);
+    e->sums_gathered = dev->backend->event_new(dev);
     e->words = lt_new_array0((size_t)e->group->world, sizeof *e->words);
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE,
-                      (uint64_t)(e->logits_rows * lt_engine_vocab(&e->config)) * sizeof(float),
-                      &e->logits));
+    for (int u = 0; u < LT_N_USES; u++) {
+        unit_sequence *q = &e->sequences[u];
+
+        q->room = 4 * e->table->n_units + 8; /* forward and backward, and the ends twice */
+        q->units = lt_new_array0((size_t)q->room, sizeof *q->units);
+    }
 fail:
     return err;
 }
@@ -256,7 +263,8 @@ static lt_err make_ranges(lt_engine *e)
         e->range_params[e->n_ranges] = pieces[i].param;
         ranges[e->n_ranges++] = (lt_range){ g.data, g.cols };
     }
-    LT_TRY(err = take(e, LT_MEMORY_DEVICE, (uint64_t)e->n_ranges * sizeof *ranges, &e->ranges));
+    LT_TRY(err = lt_dev_alloc(e->dev, LT_MEMORY_DEVICE, (uint64_t)e->n_ranges * sizeof *ranges,
+                              &e->ranges));
     lt_engine_copy(e, e->ranges, ranges, (size_t)e->n_ranges * sizeof *ranges);
     err = lt_dev_sync(e->dev);
 fail:
@@ -336,46 +344,42 @@ fail:
     return err;
 }
 
-static void give_step_slot(lt_engine *e, step_slot *t)
+static void give_token_slot(lt_dev *dev, token_slot *t)
 {
-    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->begin);
-    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->end);
-    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->row);
-    lt_dev_free(e->dev, LT_MEMORY_PINNED, t->rows);
-    if (t->done)
-        e->dev->backend->event_free(e->dev, t->done);
+    lt_dev_free(dev, LT_MEMORY_DEVICE, t->device);
+    lt_dev_free(dev, LT_MEMORY_PINNED, t->pinned);
+    dev->backend->event_free(dev, t->copied);
+    dev->backend->event_free(dev, t->used);
+}
+
+static void give_step_slot(lt_dev *dev, step_slot *t)
+{
+    lt_dev_free(dev, LT_MEMORY_PINNED, t->begin);
+    lt_dev_free(dev, LT_MEMORY_PINNED, t->end);
+    lt_dev_free(dev, LT_MEMORY_PINNED, t->row);
+    lt_dev_free(dev, LT_MEMORY_PINNED, t->rows);
+    dev->backend->event_free(dev, t->done);
 }
 
 static void give_buffers(lt_engine *e)
 {
-    void *device[] = { e->arena, e->cache, e->losses, e->state, e->sums, e->ranges, e->logits };
+    void *device[] = { e->arena, e->cache, e->losses, e->logits, e->state, e->sums, e->ranges };
 
     for (size_t i = 0; i < LT_COUNT(device); i++)
         lt_dev_free(e->dev, LT_MEMORY_DEVICE, device[i]);
-    for (int i = 0; i < 2; i++) {
-        token_slot *t = &e->slots[i];
-
-        lt_dev_free(e->dev, LT_MEMORY_DEVICE, t->device);
-        lt_dev_free(e->dev, LT_MEMORY_PINNED, t->pinned);
-        if (t->copied)
-            e->dev->backend->event_free(e->dev, t->copied);
-        if (t->used)
-            e->dev->backend->event_free(e->dev, t->used);
-    }
-    for (int i = 0; i < LT_STEPS_AHEAD; i++)
-        give_step_slot(e, &e->steps[i]);
-    if (e->sums_ready)
-        e->dev->backend->event_free(e->dev, e->sums_ready);
-    if (e->sums_gathered)
-        e->dev->backend->event_free(e->dev, e->sums_gathered);
+    for (size_t i = 0; i < LT_COUNT(e->slots); i++)
+        give_token_slot(e->dev, &e->slots[i]);
+    for (size_t i = 0; i < LT_COUNT(e->steps); i++)
+        give_step_slot(e->dev, &e->steps[i]);
+    e->dev->backend->event_free(e->dev, e->sums_ready);
+    e->dev->backend->event_free(e->dev, e->sums_gathered);
 }
 
 void lt_engine_close(lt_engine *e)
 {
     if (!e)
         return;
-    lt_comm_close(
-        e->comm); /* ends collectives that nobody else will; then all else can be waited for */
+    lt_comm_close(e->comm); /* ends collectives that nobody else will; the rest can be waited for */
     lt_zero_store_close(e->store);
     if (e->dev)
         give_buffers(e);

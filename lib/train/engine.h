@@ -63,10 +63,9 @@ typedef struct lt_engine_result {
     double loss; /* mean over the counted tokens of all ranks */
     double grad_norm;
     bool skipped;
-    const lt_param
-        *bad;          /* skipped: the first parameter whose gradient is not finite, on any rank */
-    double loss_scale; /* that the step was computed with */
-    bool scale_stuck;  /* it overflowed at the smallest scale */
+    const lt_param *bad;   /* skipped: the first parameter with a non-finite gradient on any rank */
+    double loss_scale;     /* that the step was computed with */
+    bool scale_stuck;      /* it overflowed at the smallest scale */
     const uint32_t *words; /* what each rank said in this step; valid until the next result */
     double forward_ms, backward_ms, optimizer_ms; /* host clock around the enqueued work */
 } lt_engine_result;

@@ -45,8 +45,7 @@ struct lt_engine {
     lt_group *group, *own_group; /* own_group: closed with the engine */
     lt_comm *comm;
     void *arena, *cache;
-    float *logits; /* device, rows of lt_engine_logits or _generate */
-    int64_t logits_rows;
+    float *logits;       /* device, rows of lt_engine_logits or _generate */
     token_slot slots[2]; /* micro-batches on their way: one is read while the other is filled */
     int turn;
     int64_t rows;  /* of a micro-batch, the largest use */

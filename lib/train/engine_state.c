@@ -29,8 +29,8 @@ lt_err lt_engine_init_weights(lt_engine *e, uint64_t seed)
     int n = 0;
     lt_zero_piece *pieces = lt_zero_plan_pieces(e->plan, e->table, &n);
     init_task t = { .task = { init_block }, .e = e, .seed = seed };
-    lt_pool *own =
-        e->dev->pool ? NULL : lt_pool_new(e->options.dev.n_threads); /* a GPU brings none */
+    /* A GPU brings no threads of the host. */
+    lt_pool *own = e->dev->pool ? NULL : lt_pool_new(e->options.dev.n_threads);
     lt_err err = LT_OK;
 
     for (int i = 0; i < n; i++) {

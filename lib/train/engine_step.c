@@ -69,7 +69,7 @@ static void gather_sums(lt_engine *e, step_slot *slot, uint32_t word)
 
 static void update(lt_engine *e)
 {
-    lt_zero_slice z;
+    lt_zero_update z;
 
     lt_optim_decide(e->dev, &e->options.optim, e->sums, e->group->world, e->n_sums, e->state);
     e->dev->ops->find_nonfinite(e->dev, e->state, e->ranges, e->n_ranges, e->range_type);

@@ -147,7 +147,7 @@ fail:
 }
 
 static lt_err continue_text(generation *g, const lt_tokenizer *t, int64_t max_tokens,
-                            const lt_sampling *s, lt_text_sink *sink)
+                            const lt_sampling *s, lt_generate_sink *sink)
 {
     lt_decoder decoder;
     lt_buf text = { 0 };
@@ -178,7 +178,8 @@ fail:
 }
 
 lt_err lt_generate(lt_engine *e, const lt_model_config *config, const lt_tokenizer *t,
-                   const char *prompt, int64_t max_tokens, const lt_sampling *s, lt_text_sink *sink)
+                   const char *prompt, int64_t max_tokens, const lt_sampling *s,
+                   lt_generate_sink *sink)
 {
     generation g = { .engine = e, .vocab = config->vocab_size, .limit = config->n_positions };
     lt_ids ids = { 0 };

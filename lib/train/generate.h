@@ -17,18 +17,18 @@ typedef struct lt_sampling {
 
 LT_MUST_USE lt_err lt_sampling_check(const lt_sampling *s);
 
-/* The token to follow, from `n` logits; `turn` counts the tokens of this text.  Scratch: n each. */
 typedef struct lt_candidate {
     float logit;
     int32_t id;
 } lt_candidate;
+/* The token to follow, from n logits; turn counts the tokens of this text.  scratch (n). */
 int32_t lt_sample_token(const float *logits, int64_t n, const lt_sampling *s, uint64_t turn,
                         lt_candidate *scratch);
 
 /* Whoever wants text as it comes embeds this first; text is valid UTF-8. */
-typedef struct lt_text_sink lt_text_sink;
-struct lt_text_sink {
-    lt_err (*put)(lt_text_sink *sink, const char *text, size_t n);
+typedef struct lt_generate_sink lt_generate_sink;
+struct lt_generate_sink {
+    lt_err (*put)(lt_generate_sink *sink, const char *text, size_t n);
 };
 
 /* Continues `prompt` (may be empty: begins from end-of-text) by up to max_tokens tokens; ends at
@@ -36,6 +36,6 @@ struct lt_text_sink {
  * with generate_batch 1.  The prompt itself is not put. */
 LT_MUST_USE lt_err lt_generate(lt_engine *e, const lt_model_config *config, const lt_tokenizer *t,
                                const char *prompt, int64_t max_tokens, const lt_sampling *s,
-                               lt_text_sink *sink);
+                               lt_generate_sink *sink);
 
 #endif

@@ -269,7 +269,7 @@ static lt_err pause_after_step(lt_run *r)
     if (save_due(r)) {
         r->save = false;
         lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAVE);
-        LT_TRY(err = lt_run_saved(r, lt_run_save(r)));
+        LT_TRY(err = lt_run_forgive(r, lt_run_save(r)));
     }
     r->result_at = lt_now(); /* the pause is no part of the next step */
 fail:
@@ -282,7 +282,7 @@ static lt_err save_last(lt_run *r)
     lt_err err;
 
     lt_watch_phase(r->watch, r->state.step, LT_PHASE_SAVE);
-    LT_TRY(err = lt_run_saved(r, lt_saver_finish(r->saver)));
+    LT_TRY(err = lt_run_forgive(r, lt_saver_finish(r->saver)));
     if (r->saved_step != r->state.step)
         LT_TRY(err = lt_run_save(r));
     err = lt_saver_finish(r->saver);

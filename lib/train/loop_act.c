@@ -65,11 +65,11 @@ fail:
 }
 
 typedef struct buf_sink {
-    lt_text_sink sink;
+    lt_generate_sink sink;
     lt_buf text;
 } buf_sink;
 
-static lt_err buf_put(lt_text_sink *sink, const char *text, size_t n)
+static lt_err buf_put(lt_generate_sink *sink, const char *text, size_t n)
 {
     lt_buf_append(&((buf_sink *)sink)->text, text, n);
     return LT_OK;
@@ -102,7 +102,7 @@ lt_err lt_run_save(lt_run *r)
 {
     lt_err err = LT_OK;
 
-    LT_TRY(err = lt_run_saved(r, lt_saver_finish(r->saver))); /* the one before */
+    LT_TRY(err = lt_run_forgive(r, lt_saver_finish(r->saver))); /* the one before */
     r->saved_step = r->state.step;
     if (r->log)
         err = lt_metrics_log_sync(r->log);
@@ -115,7 +115,7 @@ fail:
 
 /* When the disk refuses, what was saved before is whole and training goes on; the next checkpoint
  * that is due, or the last of the run, tries again. */
-lt_err lt_run_saved(lt_run *r, lt_err err)
+lt_err lt_run_forgive(lt_run *r, lt_err err)
 {
     if (err != LT_EIO)
         return err;
@@ -134,7 +134,7 @@ lt_err lt_run_fail_together(lt_run *r, lt_err err)
     if (err == LT_OK)
         return LT_OK;
     lt_err_take(&why);
-    if (lt_run_saved(r, lt_saver_finish(r->saver)) != LT_OK)
+    if (lt_run_forgive(r, lt_saver_finish(r->saver)) != LT_OK)
         lt_log_warn("%s", lt_err_text()); /* err came first */
     return lt_ranks_agree(r->group, lt_err_give(&why));
 }

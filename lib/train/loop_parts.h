@@ -58,7 +58,7 @@ LT_MUST_USE lt_err lt_run_evaluate(lt_run *r, lt_step_metrics *m);
 LT_MUST_USE lt_err lt_run_show_samples(lt_run *r);
 LT_MUST_USE lt_err lt_run_save(lt_run *r);
 /* A save in passing has ended with err: LT_OK when the run may go on. */
-LT_MUST_USE lt_err lt_run_saved(lt_run *r, lt_err err);
+LT_MUST_USE lt_err lt_run_forgive(lt_run *r, lt_err err);
 /* Every rank has come to the same err at the same step: finishes the save under way, and agrees. */
 LT_MUST_USE lt_err lt_run_fail_together(lt_run *r, lt_err err);
 void lt_run_draw_curve(const lt_run *r);

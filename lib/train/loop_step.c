@@ -149,7 +149,7 @@ static lt_err hear(lt_run *r, const uint32_t *words)
         r->save |= (words[i] & LT_WORD_SAVE) != 0;
         all_written &= (words[i] & LT_WORD_WRITTEN) != 0;
     }
-    return lt_run_saved(r, lt_saver_look(r->saver, all_written));
+    return lt_run_forgive(r, lt_saver_look(r->saver, all_written));
 }
 
 lt_err lt_run_result(lt_run *r, lt_step_metrics *m)

@@ -13,24 +13,13 @@
 /* Elements of one piece of the optimizer's update; DeepSpeed's default of 1e9 is far beyond. */
 enum { MAX_TILE = 8 << 20 };
 
-static const lt_lr_kind lr_kinds[] = {
-    [LT_SCHEDULE_WARMUP_LR] = LT_LR_DS_WARMUP,
-    [LT_SCHEDULE_WARMUP_DECAY_LR] = LT_LR_DS_WARMUP_DECAY,
-    [LT_SCHEDULE_WARMUP_COSINE_LR] = LT_LR_DS_WARMUP_COSINE,
-    [LT_SCHEDULE_ONE_CYCLE] = LT_LR_DS_ONE_CYCLE,
-    [LT_SCHEDULE_LR_RANGE_TEST] = LT_LR_DS_RANGE_TEST,
-    [LT_SCHEDULE_COSINE] = LT_LR_COSINE,
-    [LT_SCHEDULE_LINEAR] = LT_LR_LINEAR,
-    [LT_SCHEDULE_CONSTANT] = LT_LR_CONSTANT,
-};
-
 static void fill_schedule(lt_setup *s)
 {
     const lt_config_training *t = &s->config->training;
     const lt_config_scheduler *d = &s->config->deepspeed.scheduler;
 
     s->schedule = (lt_lr_schedule){
-        .kind = lr_kinds[t->lr_schedule],
+        .kind = t->lr_schedule,
         .lr = t->lr,
         .min_lr = t->min_lr,
         .warmup_steps = t->warmup_steps,
@@ -114,9 +103,6 @@ static lt_zero_settings zero_settings(const lt_config *c)
 static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
 {
     static const char *const devices[] = { "auto", "cpu", "cuda" };
-    static const lt_attention_kind attention[] = { [LT_ATTEND_AUTO] = LT_ATTENTION_AUTO,
-                                                   [LT_ATTEND_CUDNN] = LT_ATTENTION_CUDNN,
-                                                   [LT_ATTEND_REFERENCE] = LT_ATTENTION_REFERENCE };
     const lt_config *c = s->config;
     const lt_config_training *t = &c->training;
     const lt_model_config *m = &c->model.dims;
@@ -128,7 +114,7 @@ static void fill_engine(lt_setup *s, lt_group *group, bool sampling)
     o->dev = (lt_dev_options){ .n_threads = (int)c->threads,
                                .deterministic = t->deterministic,
                                .allow_tf32 = t->allow_tf32,
-                               .attention = attention[c->model.attention] };
+                               .attention = c->model.attention };
     o->shape = (lt_model_shape){ .n_batch = t->batch_size,
                                  .seq = c->data.seq_len,
                                  .act = c->model.precision,

@@ -58,7 +58,6 @@ static void cut_segment(lt_zero_plan *p, const lt_param_table *t, const bool *pe
                             .offset = start,
                             .count = *at - start,
                             .slice = (*at - start) / p->set.world };
-    p->n_persistent += s->persistent ? s->count : 0;
     p->n_segments++;
 }
 

@@ -124,7 +124,6 @@ typedef struct lt_zero_plan {
     lt_zero_place *places; /* one a parameter */
     int64_t n_elements;    /* the flat space, padded */
     int64_t n_owned;       /* of which a rank owns: n_elements / world */
-    int64_t n_persistent;  /* elements of persistent segments */
     int64_t n_optimizer; /* elements whose masters are kept: n_elements at stage 0, else n_owned */
     int64_t n_weights, n_grads, n_master, n_moment; /* elements of the buffers */
     /* Stage 3 with more ranks than one, or with offloaded parameters: units come and go. */
@@ -135,9 +134,10 @@ typedef struct lt_zero_plan {
      * stage 0, or stage 3 (where the masters of a persistent segment are the slice inside it). */
     bool master_is_compute;
     /* Blocks have the first slots, then embeddings, then the head.  Parameters: one for the block
-     * at work and as many as fit into prefetch; gradients: two; no more than there are blocks. */
+     * at work and as many as fit into prefetch; gradients: two; no more than there are blocks.
+     * None when nothing is cut. */
     int n_param_slots, n_grad_slots;
-    int64_t *param_slot_count, *grad_slot_count; /* elements of each; NULL when nothing is cut */
+    int64_t *param_slot_count, *grad_slot_count; /* elements of each */
     lt_zero_tile *tiles; /* of trainable segments, in the order of the update */
     int n_tiles, n_records;
     /* What the store opens, all but the label; kind LT_TIER_NONE: nothing.  A unit's parameter

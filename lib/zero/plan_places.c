@@ -20,9 +20,17 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static bool all_is_updated(const lt_zero_plan *p)
+/* What of a segment has optimizer state here, and where it lies: the slice, at stage 0 all. */
+typedef struct state_part {
+    int64_t first, count; /* of the space that tiles count */
+    int64_t weights, grads;
+} state_part;
+
+static state_part state_of(const lt_zero_plan *p, const lt_zero_segment *s)
 {
-    return p->set.stage == 0;
+    if (p->set.stage == 0)
+        return (state_part){ s->offset, s->count, s->weights, s->grads };
+    return (state_part){ s->offset / p->set.world, s->slice, s->own_weights, s->own_grads };
 }
 
 static int n_blocks(const lt_zero_plan *p)
@@ -39,39 +47,6 @@ static int slot_of(const lt_zero_plan *p, int unit, int n_block_slots)
     return (unit - 1) % n_block_slots;
 }
 
-/* Sets in_param_slot; the elements that the unit has to gather. */
-static int64_t place_in_param_slot(lt_zero_plan *p, int unit)
-{
-    const lt_zero_unit *u = &p->units[unit];
-    int64_t at = 0;
-
-    for (int k = u->first_segment; k < u->first_segment + u->n_segments; k++) {
-        lt_zero_segment *s = &p->segments[k];
-
-        if (s->persistent)
-            continue;
-        s->in_param_slot = at;
-        at += s->count;
-    }
-    return at;
-}
-
-static int64_t place_in_grad_slot(lt_zero_plan *p, int unit)
-{
-    const lt_zero_unit *u = &p->units[unit];
-    int64_t at = 0;
-
-    for (int k = u->first_segment; k < u->first_segment + u->n_segments; k++) {
-        lt_zero_segment *s = &p->segments[k];
-
-        if (!s->trainable)
-            continue;
-        s->in_grad_slot = at;
-        at += s->count;
-    }
-    return at;
-}
-
 static lt_err place_params(lt_zero_plan *p)
 {
     int64_t *need, largest = 0, n = 1;
@@ -79,11 +54,16 @@ static lt_err place_params(lt_zero_plan *p)
     if (!p->params_cut)
         return LT_OK;
     need = lt_new_array0((size_t)p->n_units, sizeof *need);
-    for (int u = 0; u < p->n_units; u++) {
-        need[u] = place_in_param_slot(p, u);
-        if (u > 0 && u < p->n_units - 1)
-            largest = larger(largest, need[u]);
+    for (int k = 0; k < p->n_segments; k++) {
+        lt_zero_segment *s = &p->segments[k];
+
+        if (s->persistent)
+            continue;
+        s->in_param_slot = need[s->unit];
+        need[s->unit] += s->count;
     }
+    for (int u = 1; u < p->n_units - 1; u++)
+        largest = larger(largest, need[u]);
     if (largest > p->set.max_live) {
         free(need);
         return lt_fail(LT_EUSAGE,
@@ -108,27 +88,41 @@ static lt_err place_params(lt_zero_plan *p)
 
 static void place_grads(lt_zero_plan *p)
 {
+    if (!p->set.training)
+        return;
+    for (int k = 0; k < p->n_segments; k++) {
+        lt_zero_segment *s = &p->segments[k];
+
+        if (!s->trainable)
+            continue;
+        s->grads = p->n_grads;
+        s->own_grads = p->n_grads + (p->grads_cut ? 0 : s->slice * p->set.rank);
+        p->n_grads += p->grads_cut ? s->slice : s->count;
+    }
+}
+
+static void place_grad_slots(lt_zero_plan *p)
+{
     int n = (int)smaller(GRAD_BLOCK_SLOTS, n_blocks(p));
+    int64_t at = 0;
 
-    if (p->set.training)
-        for (int k = 0; k < p->n_segments; k++) {
-            lt_zero_segment *s = &p->segments[k];
-
-            if (!s->trainable)
-                continue;
-            s->grads = p->n_grads;
-            s->own_grads = p->n_grads + (p->grads_cut ? 0 : s->slice * p->set.rank);
-            p->n_grads += p->grads_cut ? s->slice : s->count;
-        }
     if (!p->grads_cut)
         return;
     p->n_grad_slots = n + 2;
     p->grad_slot_count = lt_new_array0((size_t)p->n_grad_slots, sizeof *p->grad_slot_count);
-    for (int u = 0; u < p->n_units; u++) {
-        int slot = slot_of(p, u, n);
+    for (int u = 0; u < p->n_units; u++)
+        p->units[u].grad_slot = slot_of(p, u, n);
+    for (int k = 0; k < p->n_segments; k++) {
+        lt_zero_segment *s = &p->segments[k];
+        int64_t *room = &p->grad_slot_count[p->units[s->unit].grad_slot];
 
-        p->units[u].grad_slot = slot;
-        p->grad_slot_count[slot] = larger(p->grad_slot_count[slot], place_in_grad_slot(p, u));
+        if (k == p->units[s->unit].first_segment)
+            at = 0;
+        if (!s->trainable)
+            continue;
+        s->in_grad_slot = at;
+        at += s->count;
+        *room = larger(*room, at);
     }
 }
 
@@ -150,26 +144,23 @@ static void place_weights(lt_zero_plan *p)
 static void place_records(lt_zero_plan *p)
 {
     lt_tier_options *tier = &p->param_tier;
+    size_t each = lt_dtype_bytes(p->set.compute);
 
     if (p->set.param.kind == LT_TIER_NONE)
         return;
     p->param_record_bytes = lt_new_array0((size_t)p->n_units, sizeof *p->param_record_bytes);
-    for (int u = 0; u < p->n_units; u++) {
-        lt_zero_unit *unit = &p->units[u];
-        int64_t at = 0;
+    for (int k = 0; k < p->n_segments; k++) {
+        lt_zero_segment *s = &p->segments[k];
+        lt_zero_unit *unit = &p->units[s->unit];
+        size_t *bytes;
 
-        for (int k = unit->first_segment; k < unit->first_segment + unit->n_segments; k++) {
-            lt_zero_segment *s = &p->segments[k];
-
-            if (s->persistent)
-                continue;
-            s->in_record = at;
-            at += s->slice;
-        }
-        if (at == 0)
+        if (s->persistent)
             continue;
-        unit->param_record = tier->n_records++;
-        p->param_record_bytes[unit->param_record] = (size_t)at * lt_dtype_bytes(p->set.compute);
+        if (unit->param_record < 0)
+            unit->param_record = tier->n_records++;
+        bytes = &p->param_record_bytes[unit->param_record];
+        s->in_record = (int64_t)(*bytes / each);
+        *bytes += (size_t)s->slice * each;
     }
 }
 
@@ -177,22 +168,20 @@ static void place_records(lt_zero_plan *p)
 static void add_tiles(lt_zero_plan *p, int segment)
 {
     lt_zero_segment *s = &p->segments[segment];
-    int64_t first = all_is_updated(p) ? s->offset : s->offset / p->set.world;
-    int64_t count = all_is_updated(p) ? s->count : s->slice;
-    int64_t weights = all_is_updated(p) ? s->weights : s->own_weights;
-    int64_t grads = all_is_updated(p) ? s->grads : s->own_grads;
+    state_part part = state_of(p, s);
 
     s->first_tile = p->n_tiles;
-    for (int64_t at = 0; at < count; at += p->set.tile)
-        p->tiles[p->n_tiles++] = (lt_zero_tile){ .segment = segment,
-                                                 .first = first + at,
-                                                 .count = smaller(p->set.tile, count - at),
-                                                 .in_segment = at,
-                                                 .record = -1,
-                                                 .master = -1,
-                                                 .moment = -1,
-                                                 .grad = grads + at,
-                                                 .weights = weights < 0 ? -1 : weights + at };
+    for (int64_t at = 0; at < part.count; at += p->set.tile)
+        p->tiles[p->n_tiles++] =
+            (lt_zero_tile){ .segment = segment,
+                            .first = part.first + at,
+                            .count = smaller(p->set.tile, part.count - at),
+                            .in_segment = at,
+                            .record = -1,
+                            .master = -1,
+                            .moment = -1,
+                            .grad = part.grads + at,
+                            .weights = part.weights < 0 ? -1 : part.weights + at };
     s->n_tiles = p->n_tiles - s->first_tile;
 }
 
@@ -202,9 +191,8 @@ static void cut_tiles(lt_zero_plan *p)
 
     for (int k = 0; k < p->n_segments; k++) {
         const lt_zero_segment *s = &p->segments[k];
-        int64_t count = all_is_updated(p) ? s->count : s->slice;
 
-        n += s->trainable ? (count + p->set.tile - 1) / p->set.tile : 0;
+        n += s->trainable ? (state_of(p, s).count + p->set.tile - 1) / p->set.tile : 0;
     }
     LT_BUG_ON(n > INT_MAX);
     if (!p->set.training || n == 0)
@@ -246,11 +234,8 @@ static void place_state(lt_zero_plan *p)
 
         if (s->n_tiles)
             continue;
-        if (p->master_is_compute)
-            s->master = all_is_updated(p) ? s->weights : s->own_weights;
-        else
-            s->master = p->n_master;
-        p->n_master += all_is_updated(p) ? s->count : s->slice;
+        s->master = p->master_is_compute ? state_of(p, s).weights : p->n_master;
+        p->n_master += state_of(p, s).count;
     }
     if (p->master_is_compute)
         p->n_master = 0;
@@ -297,7 +282,7 @@ lt_err lt_zero_plan_place(lt_zero_plan *p)
     if (set->tile == 0)
         p->set.tile = DEFAULT_TILE;
     p->set.tile = larger(LT_ZERO_ALIGN, p->set.tile / LT_ZERO_ALIGN * LT_ZERO_ALIGN);
-    p->n_optimizer = all_is_updated(p) ? p->n_elements : p->n_owned;
+    p->n_optimizer = set->stage == 0 ? p->n_elements : p->n_owned;
     p->params_cut = set->stage == 3 && (set->world > 1 || offload_params);
     p->grads_cut = set->stage >= 2 && set->training;
     p->master_is_compute = set->compute == LT_F32 && !offload_params && !offload_state &&
@@ -312,6 +297,7 @@ lt_err lt_zero_plan_place(lt_zero_plan *p)
     }
     LT_TRY(err = place_params(p));
     place_grads(p);
+    place_grad_slots(p);
     place_weights(p);
     place_records(p);
     cut_tiles(p);

@@ -4,7 +4,7 @@
 
 #include "zero/plan.h"
 
-/* Fills in everything that depends on the stage.  LT_EUSAGE: max_live below the largest block. */
+/* Fills in all that depends on the stage.  LT_EUSAGE: max_live or max_in_cpu is too small. */
 LT_MUST_USE lt_err lt_zero_plan_place(lt_zero_plan *p);
 
 #endif

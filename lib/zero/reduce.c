@@ -161,7 +161,7 @@ void lt_zero_grads_finish(lt_zero_store *z)
     if (lt_zero_is_alone(z))
         return;
     lt_zero_await_comm(z);
-    for (int i = 0; z->plan->grads_cut && i < z->plan->n_grad_slots; i++)
+    for (int i = 0; i < z->plan->n_grad_slots; i++)
         if (z->grad_slots[i].unit >= 0)
             add_up(z, &z->grad_slots[i]);
 }

@@ -7,24 +7,18 @@
 
 /* ---- life */
 
-static lt_err take(lt_zero_store *z, uint64_t bytes, void *out)
-{
-    *(void **)out = NULL;
-    return bytes ? lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, bytes, out) : LT_OK;
-}
-
 static lt_err take_buffers(lt_zero_store *z)
 {
     lt_zero_bytes b = lt_zero_plan_bytes(z->plan);
     lt_err err;
 
-    LT_TRY(err = take(z, b.params, &z->weights));
-    LT_TRY(err = take(z, b.gathered, &z->gathered));
-    LT_TRY(err = take(z, b.grads, &z->grads));
-    LT_TRY(err = take(z, b.buckets, &z->buckets));
-    LT_TRY(err = take(z, b.master, &z->master));
-    LT_TRY(err = take(z, b.moment1, &z->moment1));
-    LT_TRY(err = take(z, b.moment2, &z->moment2));
+    LT_TRY(err = lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, b.params, &z->weights));
+    LT_TRY(err = lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, b.gathered, &z->gathered));
+    LT_TRY(err = lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, b.grads, &z->grads));
+    LT_TRY(err = lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, b.buckets, &z->buckets));
+    LT_TRY(err = lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, b.master, &z->master));
+    LT_TRY(err = lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, b.moment1, &z->moment1));
+    LT_TRY(err = lt_dev_alloc(z->dev, LT_MEMORY_DEVICE, b.moment2, &z->moment2));
     if (z->plan->master_is_compute)
         z->master = (float *)z->weights;
 fail:
@@ -99,23 +93,22 @@ static bool same_layout(const lt_zero_store *z, int a, int b)
 static void make_slots(lt_zero_store *z)
 {
     const lt_zero_plan *p = z->plan;
-    int n_param = p->params_cut ? p->n_param_slots : 0, n_grad = p->grads_cut ? p->n_grad_slots : 0;
     int64_t at = 0;
 
-    z->param_slots = lt_new_array0((size_t)n_param, sizeof *z->param_slots);
-    for (int i = 0; i < n_param; at += p->param_slot_count[i++])
+    z->param_slots = lt_new_array0((size_t)p->n_param_slots, sizeof *z->param_slots);
+    for (int i = 0; i < p->n_param_slots; at += p->param_slot_count[i++])
         z->param_slots[i] =
             (zero_param_slot){ .data = lt_zero_view(z->gathered, p->set.compute, at, 0).data,
                                .unit = -1,
                                .used = z->dev->backend->event_new(z->dev) };
     at = 0;
-    z->grad_slots = lt_new_array0((size_t)n_grad, sizeof *z->grad_slots);
-    for (int i = 0; i < n_grad; at += p->grad_slot_count[i++])
+    z->grad_slots = lt_new_array0((size_t)p->n_grad_slots, sizeof *z->grad_slots);
+    for (int i = 0; i < p->n_grad_slots; at += p->grad_slot_count[i++])
         z->grad_slots[i] =
             (zero_grad_slot){ .data = lt_zero_view(z->buckets, p->set.grad, at, 0).data,
                               .unit = -1,
                               .reduced = z->dev->backend->event_new(z->dev) };
-    for (int a = 0, b; n_grad && a < p->n_units; a++) {
+    for (int a = 0, b; p->grads_cut && a < p->n_units; a++) {
         for (b = 0; p->units[b].grad_slot != p->units[a].grad_slot;)
             b++;
         if (!same_layout(z, a, b))
@@ -157,9 +150,9 @@ static void free_events(lt_zero_store *z)
 
     for (int u = 0; z->units && u < z->plan->n_units; u++)
         b->event_free(z->dev, z->units[u].ready);
-    for (int i = 0; z->param_slots && z->plan->params_cut && i < z->plan->n_param_slots; i++)
+    for (int i = 0; z->param_slots && i < z->plan->n_param_slots; i++)
         b->event_free(z->dev, z->param_slots[i].used);
-    for (int i = 0; z->grad_slots && z->plan->grads_cut && i < z->plan->n_grad_slots; i++)
+    for (int i = 0; z->grad_slots && i < z->plan->n_grad_slots; i++)
         b->event_free(z->dev, z->grad_slots[i].reduced);
     b->event_free(z->dev, z->computed);
     b->event_free(z->dev, z->communicated);

@@ -52,16 +52,16 @@ lt_tensor lt_zero_owned_grad(lt_zero_store *z, int i);
 lt_tensor lt_zero_owned_grad_piece(lt_zero_store *z, const lt_zero_piece *piece);
 
 /* What the optimizer updates in one call: flat vectors (1, n). */
-typedef struct lt_zero_slice {
+typedef struct lt_zero_update {
     lt_tensor master, moment1, moment2; /* fp32 */
     lt_tensor grad;
     lt_tensor copy; /* compute weights to be refreshed; absent when master is the compute weights */
     bool decay;
-} lt_zero_slice;
+} lt_zero_update;
 
 void lt_zero_update_begin(lt_zero_store *z);
 /* Ends the one before; to be called until it says false, which ends the update. */
-bool lt_zero_update_next(lt_zero_store *z, lt_zero_slice *out);
+bool lt_zero_update_next(lt_zero_store *z, lt_zero_update *out);
 
 /* The first failure of a collective or a tier, without waiting. */
 LT_MUST_USE lt_err lt_zero_check(lt_zero_store *z);

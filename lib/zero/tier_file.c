@@ -16,9 +16,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "zero/record_file.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,21 +125,14 @@ static void *writer_main(void *arg)
 
 static lt_err start_threads(file_tier *f)
 {
-    sigset_t all, before;
-    int rc;
+    lt_err err;
 
-    /* Signals belong to the main thread. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&f->reader, NULL, reader_main, f);
-    f->reader_runs = rc == 0;
-    if (rc == 0)
-        rc = pthread_create(&f->writer, NULL, writer_main, f);
-    f->writer_runs = rc == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0)
-        return lt_fail(LT_EIO, "%s: cannot start a thread: %s", f->file.path, strerror(rc));
-    return LT_OK;
+    LT_TRY(err = lt_thread_start(&f->reader, reader_main, f, f->file.path));
+    f->reader_runs = true;
+    LT_TRY(err = lt_thread_start(&f->writer, writer_main, f, f->file.path));
+    f->writer_runs = true;
+fail:
+    return err;
 }
 
 /* ---- open and close */

@@ -24,8 +24,7 @@ typedef struct lt_tier_slot {
     bool held;         /* from fetch to store or drop */
     unsigned waited;   /* bit s: stream s has */
     lt_event *arrived; /* COPY_IN: the record is in the slot */
-    lt_event
-        *left; /* the last user is done with it: COPY_OUT after a store, COMPUTE after a drop */
+    lt_event *left;    /* its last user is done: COPY_OUT after a store, COMPUTE after a drop */
 } lt_tier_slot;
 
 /* What a kind does.  tier.c has checked the arguments and the state of the slot before. */
@@ -35,8 +34,8 @@ typedef struct lt_tier_ops {
     lt_err (*open)(lt_tier *t, const lt_tier_options *o);
     void (*close)(lt_tier *t); /* no copy is under way any more */
     void (*fetch)(lt_tier *t, int record, int slot);
-    void (*arrive)(lt_tier *t,
-                   int slot); /* now slot->arrived stands for this fetch; NULL: it does */
+    /* From here on slot->arrived stands for this fetch; NULL: it does. */
+    void (*arrive)(lt_tier *t, int slot);
     void (*store)(lt_tier *t, int slot);
     void (*settle)(lt_tier *t); /* the host waits: no fetch and no store is under way */
     void (*flush)(lt_tier *t);  /* after settle: what write kept back; NULL: nothing */

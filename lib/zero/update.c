@@ -163,7 +163,7 @@ void lt_zero_update_begin(lt_zero_store *z)
     lt_zero_walk_begin(z, false);
 }
 
-bool lt_zero_update_next(lt_zero_store *z, lt_zero_slice *out)
+bool lt_zero_update_next(lt_zero_store *z, lt_zero_update *out)
 {
     const lt_zero_plan *p = z->plan;
     const lt_zero_tile *t;
@@ -174,12 +174,12 @@ bool lt_zero_update_next(lt_zero_store *z, lt_zero_slice *out)
         return false;
     }
     t = &p->tiles[part.tile];
-    *out = (lt_zero_slice){ .master = part.master,
-                            .moment1 = part.moment1,
-                            .moment2 = part.moment2,
-                            .grad = lt_zero_view(z->grads, lt_zero_owned_grad_type(z), t->grad,
-                                                 t->count),
-                            .copy = part.weights,
-                            .decay = p->segments[part.segment].decay };
+    *out = (lt_zero_update){ .master = part.master,
+                             .moment1 = part.moment1,
+                             .moment2 = part.moment2,
+                             .grad = lt_zero_view(z->grads, lt_zero_owned_grad_type(z), t->grad,
+                                                  t->count),
+                             .copy = part.weights,
+                             .decay = p->segments[part.segment].decay };
     return true;
 }

@@ -151,7 +151,6 @@ LT_TEST(batch_rows_are_windows_of_the_sampler)
     o = options(d);
     LT_CHECK_OK(lt_sampler_init(&s, TOKENS, o.seq_len, o.seed, o.stream, true, "data"));
     LT_CHECK_OK(lt_batcher_open(&b, &o));
-    LT_CHECK_INT(lt_batcher_epoch_samples(b), s.n_windows);
     for (uint64_t step = 0; step < 30; step++) { /* crosses several epochs */
         LT_CHECK_OK(lt_batcher_next(b, &batch));
         LT_CHECK_INT(batch->first_sample, step * 12);
@@ -168,7 +167,6 @@ LT_TEST(batch_rows_are_windows_of_the_sampler)
             }
         }
         lt_batcher_release(b);
-        LT_CHECK_INT(lt_batcher_cursor(b), (step + 1) * 12);
     }
     lt_batcher_close(b);
     lt_dataset_close(d);

@@ -7,8 +7,8 @@
 
 #include "base/file.h"
 #include "ckpt/checkpoint.h"
-#include "ckpt/checkpoint_save.h"
 #include "lt_test.h"
+#include "save_fixture.h"
 
 #include <stdlib.h>
 
@@ -79,7 +79,7 @@ static inline lt_err fixture_save(const char *dir, uint64_t step)
     fixture f;
 
     fixture_init(&f, step, 0, 1);
-    return lt_ckpt_save(dir, &f.rq, NULL);
+    return save_alone(dir, &f.rq, NULL);
 }
 
 /* The N-rank protocol, ranks one after the other. */

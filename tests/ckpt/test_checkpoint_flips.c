@@ -2,6 +2,7 @@
  * changed places.  Verify must name the file, and for one flipped bit its byte and its tensor.
  * LT_LONG=1 flips all bits, else every 7th: every bit of a byte takes its turn. */
 #include "ranks_fixture.h"
+#include "save_fixture.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -298,7 +299,7 @@ static lt_err save_blocks(const char *dir, float *data, size_t count)
 
     for (size_t i = 0; i < count; i++)
         data[i] = (float)i;
-    return lt_ckpt_save(dir, &rq, NULL);
+    return save_alone(dir, &rq, NULL);
 }
 
 LT_TEST(checkpoint_names_blocks_that_changed_places_and_bits_far_inside)

@@ -196,20 +196,25 @@ static void held_release(held *h, pid_t child)
     free(h->dir);
 }
 
-LT_TEST(checkpoint_writer_is_cancelled)
+LT_TEST(checkpoint_write_gives_up)
 {
+    const atomic_bool give_up = true;
+    char *dir = tmp_path("give-up"), *tmp = NULL;
     lt_buf part = { 0 };
-    pid_t child;
-    held h;
+    space_rank r;
+    space s;
 
-    LT_CHECK_OK(hold(&h, "cancel"));
-    LT_CHECK(lt_ckpt_writer_busy(h.w));
-    lt_ckpt_writer_cancel(h.w);
-    child = let_go(&h);
-    LT_CHECK_FAILS(lt_ckpt_writer_join(h.w, &part), LT_EIO, "weights-00000.safetensors: given up");
-    LT_CHECK(part.size == 0 && !lt_ckpt_writer_busy(h.w));
-    lt_ckpt_writer_close(h.w);
-    held_release(&h, child);
+    space_init(&s, 1);
+    LT_CHECK_OK(lt_ckpt_begin(dir, 1, &tmp));
+    space_request(&s, &r, 1, 0, 0, 1);
+    r.rq.give_up = &give_up;
+    LT_CHECK_FAILS(lt_ckpt_write(tmp, &r.rq, &part), LT_EIO, "weights-00000.safetensors: given up");
+    LT_CHECK_INT(part.size, 0);
+    lt_ckpt_discard(tmp);
+    LT_CHECK(rmdir(dir) == 0); /* nothing is left */
+    space_release(&s);
+    free(tmp);
+    free(dir);
 }
 
 LT_TEST(checkpoint_writer_is_closed_while_busy)

@@ -5,6 +5,7 @@
 #include "ckpt/checkpoint_dir.h"
 #include "ckpt/hf_export_files.h"
 #include "ckpt/safetensors.h"
+#include "save_fixture.h"
 
 #include <math.h>
 #include <sys/stat.h>
@@ -185,7 +186,7 @@ static lt_err save_tensor(const char *dir, lt_ckpt_tensor t, const float *data)
                                       .n_blobs = 1,
                                       .world = 1 };
 
-    return lt_ckpt_save(dir, &rq, NULL);
+    return save_alone(dir, &rq, NULL);
 }
 
 /* Larger than a buffer, so it leaves in several tiles of columns. */

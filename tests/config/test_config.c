@@ -21,7 +21,7 @@ LT_TEST(config_loads_the_seed_configuration)
     LT_CHECK(c->training.lr == 5e-5);
     LT_CHECK(c->training.min_lr == 5e-6);
     LT_CHECK_INT(c->training.warmup_steps, 5000);
-    LT_CHECK_INT(c->training.lr_schedule, LT_SCHEDULE_COSINE);
+    LT_CHECK_INT(c->training.lr_schedule, LT_LR_COSINE);
     LT_CHECK(c->training.gradient_clipping == 1.0);
     LT_CHECK(c->training.betas[0] == 0.9 && c->training.betas[1] == 0.95);
     LT_CHECK_INT(c->deepspeed.zero_optimization.stage, 2);
@@ -79,7 +79,7 @@ LT_TEST(config_reads_a_deepspeed_file)
     LT_CHECK(c->training.lr == 1e-4 && c->training.weight_decay == 3e-7);
     LT_CHECK(c->training.betas[0] == 0.8 && c->training.betas[1] == 0.99);
     LT_CHECK(c->training.eps == 1e-8 && c->training.decay_all);
-    LT_CHECK_INT(c->training.lr_schedule, LT_SCHEDULE_WARMUP_DECAY_LR);
+    LT_CHECK_INT(c->training.lr_schedule, LT_LR_DS_WARMUP_DECAY);
     LT_CHECK_INT(c->training.warmup_steps, 200);
     LT_CHECK_INT(c->deepspeed.scheduler.total_num_steps, 5000);
     LT_CHECK(c->deepspeed.scheduler.warmup_max_lr == 1e-4);
@@ -113,14 +113,14 @@ LT_TEST(config_reads_every_deepspeed_scheduler)
 {
     static const struct {
         const char *type, *params;
-        lt_schedule_kind kind;
+        lt_lr_kind kind;
     } cases[] = {
-        { "WarmupLR", "", LT_SCHEDULE_WARMUP_LR },
-        { "WarmupDecayLR", "total_num_steps: 9, warmup_type: linear", LT_SCHEDULE_WARMUP_DECAY_LR },
-        { "WarmupCosineLR", "cos_min_ratio: 0.1", LT_SCHEDULE_WARMUP_COSINE_LR },
+        { "WarmupLR", "", LT_LR_DS_WARMUP },
+        { "WarmupDecayLR", "total_num_steps: 9, warmup_type: linear", LT_LR_DS_WARMUP_DECAY },
+        { "WarmupCosineLR", "cos_min_ratio: 0.1", LT_LR_DS_WARMUP_COSINE },
         { "OneCycle", "cycle_min_lr: 1e-5, cycle_max_lr: 1e-3, cycle_first_step_size: 7",
-          LT_SCHEDULE_ONE_CYCLE },
-        { "LRRangeTest", "lr_range_test_staircase: true", LT_SCHEDULE_LR_RANGE_TEST },
+          LT_LR_DS_ONE_CYCLE },
+        { "LRRangeTest", "lr_range_test_staircase: true", LT_LR_DS_RANGE_TEST },
     };
 
     for (size_t i = 0; i < LT_COUNT(cases); i++) {
@@ -139,7 +139,7 @@ LT_TEST(config_reads_every_deepspeed_scheduler)
                  cases[i].type, cases[i].params);
         LT_CHECK_OK(parse(&c, yaml));
         LT_CHECK_INT(c->training.lr_schedule, cases[i].kind);
-        if (cases[i].kind == LT_SCHEDULE_ONE_CYCLE)
+        if (cases[i].kind == LT_LR_DS_ONE_CYCLE)
             LT_CHECK_INT(c->deepspeed.scheduler.cycle_second_step_size, 7);
         lt_config_free(c);
     }

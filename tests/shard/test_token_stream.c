@@ -47,7 +47,7 @@ static lt_err write_corpus(int fd, const corpus *c, const lt_token_stream_info *
         size_t n = c->ends[d] - at;
 
         if (piece == 0)
-            err = lt_token_writer_document(w, c->ids + at, n);
+            err = lt_token_writer_piece(w, c->ids + at, n, true);
         for (size_t i = 0; piece && err == LT_OK && i < n; i += piece)
             err = lt_token_writer_piece(w, c->ids + at + i, n - i < piece ? n - i : piece, false);
         if (piece && err == LT_OK)
@@ -174,7 +174,7 @@ LT_TEST(token_stream_refuses_ids_outside_the_vocabulary)
     lt_token_writer *w;
 
     LT_CHECK_OK(lt_token_writer_open(&w, fd, "x.lts", &info));
-    LT_CHECK_FAILS(lt_token_writer_document(w, ids, 3), LT_EFORMAT,
+    LT_CHECK_FAILS(lt_token_writer_piece(w, ids, 3, true), LT_EFORMAT,
                    "x.lts: document 0: id 100 is not below the vocabulary size 100");
     lt_token_writer_abort(w);
     info.eot_id = 100;

@@ -4,9 +4,8 @@
  * Every case trains the same small GPT-2 on the same 48 sequences a step, with targets that are not
  * counted so that ranks count differently.  Its losses are held against those of one rank that has
  * them in one micro-batch at stage 0 in fp32, and its bits (losses, norms, owned weights and
- * moments) against the first case of the same ranks and micro-batches that must agree with it
- * (DESIGN.md 4): stages 0 and 1 with stage 0, stages 2 and 3 with stage 2, with one micro-batch all
- * with stage 0.
+ * moments) against the first case of the same ranks and micro-batches that must agree with it:
+ * stages 0 and 1 with stage 0, stages 2 and 3 with stage 2, with one micro-batch all with stage 0.
  *
  * LT_LONG=1 runs all combinations in fp32, else the barest and the fullest of each stage; 16-bit
  * types always have those two.  A line "# | ..." is a row of docs/equivalence.md (tests/matrix.sh).

@@ -186,13 +186,13 @@ static void writer_close(writer *w)
 }
 
 typedef struct collect {
-    lt_text_sink sink;
+    lt_generate_sink sink;
     lt_buf text;
     size_t before;  /* the size of text before the last put, which ends it */
     int puts, most; /* most > 0: fail beyond so many */
 } collect;
 
-static lt_err put(lt_text_sink *sink, const char *text, size_t n)
+static lt_err put(lt_generate_sink *sink, const char *text, size_t n)
 {
     collect *c = (collect *)sink;
 

@@ -369,7 +369,7 @@ static inline void fake_evaluate(fake_store *f)
 static inline void fake_update(fake_store *f, bool skip)
 {
     lt_step_state now = fake_state(f->step);
-    lt_zero_slice s;
+    lt_zero_update s;
 
     now.skip = skip;
     for (lt_zero_update_begin(f->z); lt_zero_update_next(f->z, &s);) {

@@ -94,7 +94,7 @@ static int class_of(const lt_zero_segment *s)
 /* Units follow one another, segments fill units, slices fill segments. */
 static void check_segments(const lt_zero_plan *p)
 {
-    int64_t at = 0, persistent = 0;
+    int64_t at = 0;
     int segment = 0;
 
     for (int u = 0; u < p->n_units; u++) {
@@ -111,7 +111,6 @@ static void check_segments(const lt_zero_plan *p)
             LT_CHECK_INT(s->offset % ((int64_t)p->set.world * LT_ZERO_ALIGN), 0);
             LT_CHECK(s->trainable || !s->decay);
             LT_CHECK(k == 0 || class_of(s - 1) < class_of(s));
-            persistent += s->persistent ? s->count : 0;
             at += s->count;
         }
         LT_CHECK_INT(p->units[u].offset + p->units[u].count, at);
@@ -119,7 +118,6 @@ static void check_segments(const lt_zero_plan *p)
     LT_CHECK_INT(p->n_segments, segment);
     LT_CHECK_INT(p->n_elements, at);
     LT_CHECK_INT(p->n_owned * p->set.world, at);
-    LT_CHECK_INT(p->n_persistent, persistent);
     LT_CHECK_INT(p->n_optimizer, p->set.stage == 0 ? at : p->n_owned);
 }
 

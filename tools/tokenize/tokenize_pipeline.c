@@ -21,8 +21,9 @@ typedef struct pipeline {
     const corpus *corpus;
     lt_chunker *chunker;
     int64_t max_chunks;
-    batch
-        batches[2]; /* texts: reading one, working on the other; results: the same, a round later */
+    /* By turns: one is read into, and its results of the round before are written, while the other
+     * is worked on. */
+    batch batches[2];
     int64_t n_to_write;
     unsigned round;
     lt_err_record read_error, write_error;

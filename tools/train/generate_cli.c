@@ -55,10 +55,10 @@ static const lt_command command = {
 };
 
 typedef struct stdout_sink {
-    lt_text_sink sink;
+    lt_generate_sink sink;
 } stdout_sink;
 
-static lt_err put_stdout(lt_text_sink *sink, const char *text, size_t n)
+static lt_err put_stdout(lt_generate_sink *sink, const char *text, size_t n)
 {
     (void)sink;
     if (fwrite(text, 1, n, stdout) != n || fflush(stdout) != 0)
