@@ -141,7 +141,7 @@ END
     scancel "$job"
     until_true 20 state_is "$job" CANCELLED
     cat gone.log
-    has 1 'train.sbatch: saved; SLURM has ended the job' gone.log
+    has 1 'train.sbatch: saved, and cancelled' gone.log
     ! has 1 requeueing gone.log
 }
 
