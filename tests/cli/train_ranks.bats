@@ -300,6 +300,24 @@ saved_step() {
     [[ "$output" == *"step $last, "*"saved "*"/step-"*"$((last + 1)) in "* ]]
 }
 
+catches_usr1() { # PID
+    [ $((0x$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null || echo 0) & 0x200)) -ne 0 ]
+}
+
+@test "train ranks: SIGUSR1 to a rank that waits for the others to start ends the run after its first step" {
+    "${start[@]}" 2 sh -c 'case $OMPI_COMM_WORLD_RANK$PMI_RANK in 0) until [ -e go ]; do sleep 0.05; done ;; esac
+        exec lt-train run.yaml "$@"' sh "$mark" --training.steps=10000000 >out 2>err 3>&- &
+    job=$!
+    until_true 20 eval '[ "$(ours 1 | wc -l)" -eq 2 ] && catches_usr1 "$(ours 1 | tail -n 1)"'
+    kill -USR1 "$(ours 1 | tail -n 1)"
+    touch go
+    end_of_job 10
+    [ "$status" -eq 75 ]
+    [ "$(n_errors)" -eq 1 ]
+    [[ "$errors" == *"after step 1; run the same command to go on" ]]
+    [ "$(saved_step)" -eq 1 ]
+}
+
 @test "train ranks: training.max_wallclock saves and asks for a restart" {
     start_long 2 --training.max_wallclock=2
     end_of_job 20
