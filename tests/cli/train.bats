@@ -484,15 +484,6 @@ END
     [[ "$output" == *"resuming from ck/step-00000005"* ]]
 }
 
-@test "train: standard files that are closed do not become files of the run" {
-    run bash -c 'lt-train t.yaml 2>&-'
-    [ "$status" -eq 0 ]
-    [ -z "$(grep -rl 'lt-train: ' ck logs)" ]
-    run bash -c 'lt-train t.yaml --print-config >&-'
-    [ "$status" -eq 1 ]
-    [[ "$output" == "lt-train: error: standard output: Bad file descriptor" ]]
-}
-
 @test "train: a full disk is a sentence; the old checkpoint stays whole" {
     mkdir small
     unshare -rm mount -t tmpfs none small 2>/dev/null || skip "no user namespaces here"

@@ -196,6 +196,17 @@ saved_step() {
     [ "$(grep error: <<<"$output")" = "lt-train: error: 2 CPU ranks started by srun alone: CPU ranks need MPI; use srun --mpi=pmix, or mpirun inside sbatch" ]
 }
 
+@test "train ranks: standard files that are closed do not become files of the run" {
+    run "${start[@]}" 2 sh -c 'exec lt-train run.yaml "$0" 2>&-' "$mark"
+    [ "$status" -eq 0 ]
+    run bash -c 'lt-train run.yaml "$0" --checkpoint.dir=one/ck --logging.dir=one/logs 2>&-' "$mark"
+    [ "$status" -eq 0 ]
+    [ -z "$(grep -rl 'lt-train: ' ck logs one)" ]
+    run bash -c 'lt-train run.yaml --print-config >&-'
+    [ "$status" -eq 1 ]
+    [ "$output" = "lt-train: error: standard output: Bad file descriptor" ]
+}
+
 @test "train ranks: training that diverges ends on all ranks with one sentence, and what was saved is kept" {
     train 2 --training.lr=1000 --training.gradient_clipping=0 --training.warmup_steps=0 --training.steps=200
     [ "$status" -eq 1 ]

@@ -3,8 +3,9 @@
  * A rank that connects says hello: magic, version, its rank, the world, the job, its host.  Rank 0
  * answers with the magic and a reason to refuse, empty when it is welcome.  Whatever else connects
  * (a scanner, a rank of another job) is refused and logged; who says nothing is not heard of, who
- * says half a hello holds rank 0 up for HELLO_SECONDS.  SLURM's variables hold no secret, so this
- * keeps out mistakes, not somebody who means to be a rank.  Numbers travel as they lie in memory: the ranks of a job are one binary. */
+ * says half a hello holds rank 0 up for HELLO_SECONDS.  SLURM's variables hold no secret: this
+ * keeps out mistakes, not somebody who means to be a rank.  Numbers travel as they lie in memory:
+ * the ranks of a job are one binary. */
 #include "comm/tcp/tcp_meet.h"
 
 #include "base/clock.h"
