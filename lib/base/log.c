@@ -3,6 +3,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,8 +20,22 @@ static struct {
     lt_buf line; /* what the next write says */
 } the_log = { .program = "lt", .level = LT_LOG_INFO, .lock = PTHREAD_MUTEX_INITIALIZER };
 
+/* A descriptor 0 to 2 that came closed would be that of the next file opened, and messages would go
+ * into it.  O_PATH: reading and writing fail as before. */
+static void fill_standard_files(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_PATH);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 void lt_log_init(const char *program, lt_log_level level)
 {
+    fill_standard_files();
     the_log.program = program;
     the_log.level = level;
     the_log.terminal = isatty(STDERR_FILENO);

@@ -17,7 +17,8 @@ typedef enum lt_log_level {
     LT_LOG_DEBUG
 } lt_log_level;
 
-/* First call of every main().  Also makes a file size limit an error instead of a signal. */
+/* First call of every main().  Also makes a file size limit an error instead of a signal, and keeps
+ * standard files that came closed from becoming other files. */
 void lt_log_init(const char *program, lt_log_level level); /* `program` is borrowed for ever */
 void lt_log_error(const char *fmt, ...) LT_PRINTF(1, 2);
 void lt_log_warn(const char *fmt, ...) LT_PRINTF(1, 2);

@@ -29,9 +29,9 @@ static void on_stop(int number)
 void lt_stop_catch(void)
 {
     static const int numbers[] = { SIGTERM, SIGINT, SIGUSR1 };
-    struct sigaction action = { .sa_handler = on_stop };
+    /* What is under way when it comes, MPI's start or a file read, goes on. */
+    struct sigaction action = { .sa_handler = on_stop, .sa_flags = SA_RESTART };
 
-    stop_number = 0;
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         sigaddset(&action.sa_mask, numbers[i]);

@@ -25,7 +25,8 @@ typedef struct peer {
 } peer;
 
 struct lt_watch_hub {
-    int listener, epoll, world, n_guests;
+    int listener; /* -1 when all have joined */
+    int epoll, world, n_guests, n_joined;
     uint64_t key;
     double hang_timeout, spoke; /* spoke: when the last beat went out */
     peer *peers;
@@ -72,6 +73,13 @@ lt_err lt_watch_hub_open(lt_watch_hub **out, int listener, uint64_t key, int wor
     return LT_OK;
 }
 
+static void stop_listening(lt_watch_hub *h)
+{
+    if (h->listener >= 0)
+        close(h->listener);
+    h->listener = -1;
+}
+
 void lt_watch_hub_close(lt_watch_hub *h)
 {
     peer *next;
@@ -83,7 +91,7 @@ void lt_watch_hub_close(lt_watch_hub *h)
         lt_watch_line_close(&p->line);
         free(p);
     }
-    close(h->listener);
+    stop_listening(h);
     if (h->epoll >= 0)
         close(h->epoll);
     free(h->members);
@@ -127,7 +135,8 @@ static void hang_up(lt_watch_hub *h, peer *p, double now)
     }
 }
 
-/* A guest is let in by its key, for a rank that nobody has yet. */
+/* A guest is let in by its key, for a rank that nobody has yet.  After the last of them the port is
+ * closed: whoever else comes is a stranger. */
 static bool let_in(lt_watch_hub *h, peer *p, const lt_watch_message *m, double now)
 {
     lt_watch_member *member = &h->members[m->rank];
@@ -142,6 +151,8 @@ static bool let_in(lt_watch_hub *h, peer *p, const lt_watch_message *m, double n
     memcpy(member->host, m->host, sizeof member->host);
     member->heard = member->moved = now;
     member->place = m->place;
+    if (++h->n_joined == h->world)
+        stop_listening(h);
     return true;
 }
 

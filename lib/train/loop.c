@@ -294,7 +294,6 @@ static lt_err steps(lt_run *r)
 {
     lt_err err = LT_OK;
 
-    lt_stop_catch();
     if (r->state.step >= r->setup.total_steps)
         lt_log_info("step %llu of %llu: nothing left to train", (unsigned long long)r->state.step,
                     (unsigned long long)r->setup.total_steps);

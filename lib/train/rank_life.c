@@ -2,6 +2,7 @@
 #include "train/rank_life.h"
 
 #include "base/log.h"
+#include "comm/stop_signal.h"
 #include "train/loop.h"
 #include "train/ranks.h"
 
@@ -91,6 +92,7 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
 
     if (so_far != LT_OK && !watch)
         return so_far;
+    lt_stop_catch(); /* SLURM's USR1 may come at once: the job is then requeued, not failed */
     lt_err_take(&why);
     if (so_far == LT_OK)
         lt_watch_meet(watch, config->training.hang_timeout);

@@ -121,6 +121,30 @@ END
     done
 }
 
+@test "slurm: USR1 before the ranks have started requeues a job of train.sbatch" {
+    mkdir stub
+    printf '#!/bin/sh\ntouch %s/asked\nsleep 1\n' "$PWD" >stub/getent
+    chmod +x stub/getent
+    job=$(PATH=$PWD/stub:$PATH LT_TRAIN="$tool" sbatch --parsable -N2 -n2 -o early.log "$sbatch" --meet="$PWD/meet")
+    until_true 20 test -e asked
+    scancel --batch --signal=USR1 "$job"
+    until_true 20 state_is "$job" PENDING
+    scancel "$job"
+    cat early.log
+    has 1 'train.sbatch: saved; requeueing' early.log
+    ! has 1 '^rank' early.log
+}
+
+@test "slurm: scancel of a job whose ranks save on SIGTERM ends it: no requeue" {
+    job=$(LT_TRAIN="$tool" LT_LAUNCHER=srun sbatch --parsable -N1 -n2 -o gone.log "$sbatch" --meet="$PWD/meet" --steps=100000)
+    until_true 20 has 2 '^rank . pid' gone.log
+    scancel "$job"
+    until_true 20 state_is "$job" CANCELLED
+    cat gone.log
+    has 1 'train.sbatch: saved, and cancelled' gone.log
+    ! has 1 requeueing gone.log
+}
+
 @test "slurm: USR1 to srun's tasks reaches rank and supervisor, and counts once" {
     printf '#!/bin/sh\nsrun --mpi=none "$@"\necho status $?\n' >job
     id=$(sbatch --parsable -N1 -n2 -o job.log job "$tool" --meet="$PWD/meet" --steps=100000)

@@ -196,6 +196,17 @@ saved_step() {
     [ "$(grep error: <<<"$output")" = "lt-train: error: 2 CPU ranks started by srun alone: CPU ranks need MPI; use srun --mpi=pmix, or mpirun inside sbatch" ]
 }
 
+@test "train ranks: standard files that are closed do not become files of the run" {
+    run "${start[@]}" 2 sh -c 'exec lt-train run.yaml "$0" 2>&-' "$mark"
+    [ "$status" -eq 0 ]
+    run bash -c 'lt-train run.yaml "$0" --checkpoint.dir=one/ck --logging.dir=one/logs 2>&-' "$mark"
+    [ "$status" -eq 0 ]
+    [ -z "$(grep -rl 'lt-train: ' ck logs one)" ]
+    run bash -c 'lt-train run.yaml --print-config >&-'
+    [ "$status" -eq 1 ]
+    [ "$output" = "lt-train: error: standard output: Bad file descriptor" ]
+}
+
 @test "train ranks: training that diverges ends on all ranks with one sentence, and what was saved is kept" {
     train 2 --training.lr=1000 --training.gradient_clipping=0 --training.warmup_steps=0 --training.steps=200
     [ "$status" -eq 1 ]
@@ -298,6 +309,24 @@ saved_step() {
     train 1 --training.steps=$((last + 1)) --logging.dir=alone
     [ "$status" -eq 0 ]
     [[ "$output" == *"step $last, "*"saved "*"/step-"*"$((last + 1)) in "* ]]
+}
+
+catches_usr1() { # PID
+    [ $((0x$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null || echo 0) & 0x200)) -ne 0 ]
+}
+
+@test "train ranks: SIGUSR1 to a rank that waits for the others to start ends the run after its first step" {
+    "${start[@]}" 2 sh -c 'case $OMPI_COMM_WORLD_RANK$PMI_RANK in 0) until [ -e go ]; do sleep 0.05; done ;; esac
+        exec lt-train run.yaml "$@"' sh "$mark" --training.steps=10000000 >out 2>err 3>&- &
+    job=$!
+    until_true 20 eval '[ "$(ours 1 | wc -l)" -eq 2 ] && catches_usr1 "$(ours 1 | tail -n 1)"'
+    kill -USR1 "$(ours 1 | tail -n 1)"
+    touch go
+    end_of_job 10
+    [ "$status" -eq 75 ]
+    [ "$(n_errors)" -eq 1 ]
+    [[ "$errors" == *"after step 1; run the same command to go on" ]]
+    [ "$(saved_step)" -eq 1 ]
 }
 
 @test "train ranks: training.max_wallclock saves and asks for a restart" {

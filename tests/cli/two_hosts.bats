@@ -45,7 +45,7 @@ end_job() {
     until_true 40 gone b
     seconds=$((SECONDS - began))
     echo "host b: $seconds s"
-    ! wait $job
+    wait $job && { echo 'the job did not fail'; return 1; }
     cat out err
 }
 

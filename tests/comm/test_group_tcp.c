@@ -356,6 +356,36 @@ static int come_late(int rank, int world, int port)
     return join_and_talk(rank, world, port);
 }
 
+/* Twenty that say nothing; then the rank, which has not time to wait for their silence to end. */
+static int come_after_silent_ones(int rank, int world, int port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int silent = 0;
+
+    for (int i = 0; i < 400 && silent < 20; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) {
+            silent++; /* and stays open */
+        } else {
+            close(fd);
+            usleep(10000);
+        }
+    }
+    return silent == 20 ? join_and_talk(rank, world, port) : 30;
+}
+
+LT_TEST(tcp_silent_strangers_hold_nobody_up)
+{
+    int port = free_port();
+    pid_t pid = start_rank(come_after_silent_ones, 1, 2, port);
+
+    LT_CHECK_INT(join_and_talk(0, 2, port), 0);
+    LT_CHECK(all_ended_well(&pid, 1));
+}
+
 LT_TEST(tcp_strangers_are_refused)
 {
     int port = free_port();

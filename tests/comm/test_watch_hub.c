@@ -102,6 +102,20 @@ LT_TEST(watch_hub_refuses_a_wrong_key_and_noise)
     end(&t);
 }
 
+LT_TEST(watch_hub_is_closed_to_all_when_its_members_are_there)
+{
+    int members[WORLD] = { -1, -1 }, stranger = -1;
+    hub_thread t;
+
+    LT_CHECK_OK(start(&t));
+    for (int r = 0; r < WORLD; r++)
+        LT_CHECK_OK(connect_as(&t, r, &members[r]));
+    LT_CHECK_FAILS(connect_as(&t, 1, &stranger), LT_EFAULT, "Connection refused");
+    for (int r = 0; r < WORLD; r++)
+        close(members[r]);
+    end(&t);
+}
+
 LT_TEST(watch_hub_tells_its_members_where_rank_0_is)
 {
     lt_watch_message hello = lt_watch_message_make(LT_WATCH_HELLO, 0, 1), welcome, beat;

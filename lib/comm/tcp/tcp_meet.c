@@ -2,8 +2,10 @@
  *
  * A rank that connects says hello: magic, version, its rank, the world, the job, its host.  Rank 0
  * answers with the magic and a reason to refuse, empty when it is welcome.  Whatever else connects
- * (a scanner, a rank of another job) is refused and logged, and holds rank 0 up for HELLO_SECONDS
- * at most.  Numbers travel as they lie in memory: the ranks of a job are one binary. */
+ * (a scanner, a rank of another job) is refused and logged; who says nothing is not heard of, who
+ * says half a hello holds rank 0 up for HELLO_SECONDS.  SLURM's variables hold no secret: this
+ * keeps out mistakes, not somebody who means to be a rank.  Numbers travel as they lie in memory:
+ * the ranks of a job are one binary. */
 #include "comm/tcp/tcp_meet.h"
 
 #include "base/clock.h"
@@ -20,7 +22,7 @@
 #include <unistd.h>
 
 static const char magic[8] = "lt-ranks";
-enum { VERSION = 1, HELLO_SECONDS = 2, CONNECT_SECONDS = 5, LISTED = 8 };
+enum { VERSION = 1, HELLO_SECONDS = 2, CONNECT_SECONDS = 5, LISTED = 8, SILENT_SECONDS = 60 };
 
 typedef struct hello {
     char magic[8];
@@ -89,6 +91,7 @@ static int listen_at(int family, int port)
     if (fd < 0)
         return -1;
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, SILENT_SECONDS);
     if (is_six)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     if (bind(fd, is_six ? (struct sockaddr *)&six : (struct sockaddr *)&four,
