@@ -29,6 +29,9 @@ endif
 PATHS  = --data.train=$(OUT)/data/train.manifest --data.val=$(OUT)/data/val.manifest \
          --checkpoint.dir=$(OUT)/checkpoints --logging.dir=$(OUT)/logs
 
+# make ends a name at a space: without this, OUT="my run" would write to my and run/.
+$(foreach v,OUT CONFIG MODEL_DIR,$(if $(word 2,$($v)),$(error $v has a space in it, which make cannot take: $($v))))
+
 all: merge
 tokens: $(OUT)/corpus.tok
 shards: $(OUT)/data/train.manifest

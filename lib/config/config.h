@@ -228,7 +228,7 @@ LT_MUST_USE lt_err lt_config_check_runnable(const lt_config *c);
 
 bool lt_config_given(const lt_config *c, const char *key); /* by the file or argv */
 void lt_config_where(const lt_config *c, const char *key,
-                     lt_buf *out);         /* appends "c.yaml:14" ... */
+                     lt_buf *out); /* appends "c.yaml:14" ... */
 /* Does it belong to overrides?  "--section.key[=...]" does, and any name with a '_', which no
  * option of a program has: its sentence can name the key that was meant. */
 bool lt_config_is_option(const char *arg);

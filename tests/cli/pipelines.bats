@@ -135,6 +135,14 @@ every_step_once() {
     [ "$(calls)" = "tokenize shard " ]
 }
 
+@test "gpt2.mk: a folder with a space in its name is refused, and nothing is written" {
+    stand_ins
+    run recipe gpt2 OUT="my run" STEPS=2
+    [ "$status" -ne 0 ]
+    [[ "$output" == *"OUT has a space in it, which make cannot take: my run"* ]]
+    [ ! -e my ] && [ ! -e run ] && [ ! -e calls.log ]
+}
+
 @test "gpt2.mk: a missing corpus is named" {
     run make -f "$recipes/gpt2.mk" BIN=
     [ "$status" -eq 2 ]

@@ -350,7 +350,7 @@ LT_TEST(config_knows_its_options_on_a_command_line)
     LT_CHECK(lt_config_is_option("--training.lr=1"));
     LT_CHECK(lt_config_is_option("--device=cpu"));
     LT_CHECK(lt_config_is_option("--threads"));
-    LT_CHECK(lt_config_is_option("--no.such=1")); /* ours to refuse, with a suggestion */
+    LT_CHECK(lt_config_is_option("--no.such=1"));       /* ours to refuse, with a suggestion */
     LT_CHECK(lt_config_is_option("--learning_rate=1")); /* likewise */
     LT_CHECK(!lt_config_is_option("--plan"));
     LT_CHECK(!lt_config_is_option("--gpu-memory=1"));
