@@ -1,9 +1,9 @@
 /* base/host_memory.c - how much memory this process can still get.
  *
- * The kernel's estimate for the machine, or less where a control group, as SLURM and containers set
- * them, leaves less: of each group on the way from this process's to the root, the limit minus what
- * is in use, page cache not counted.  Both versions of control groups; what cannot be read (inside a
- * container the groups above its own) sets no limit. */
+ * The kernel's estimate for the machine, or less where a control group, as SLURM and containers
+ * set them, leaves less: of each group on the way from this process's to the root, the limit minus
+ * what is in use, page cache not counted.  Both versions of control groups; what cannot be read
+ * (inside a container the groups above its own) sets no limit. */
 #include "base/file.h"
 #include "base/mem.h"
 
