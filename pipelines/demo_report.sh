@@ -4,6 +4,7 @@
 # The loss of a model that knew only how often each token occurs is the unigram entropy of the
 # validation text; a trained model has to be below it.
 set -eu
+export LC_ALL=C # numbers with a point
 out=$1 shard=$2
 known=$(mktemp)
 trap 'rm -f "$known"' EXIT
@@ -29,7 +30,7 @@ cat "$out/sample.txt"
 cat <<END
 
 unigram entropy of the validation text   $entropy nats per token
-validation loss of the trained model     $loss nats per token
+validation loss of the trained model     $(printf %.6f "$loss") nats per token
 words of the sample found in the corpus  $share
 
 sample        $out/sample.txt

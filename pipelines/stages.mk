@@ -29,6 +29,9 @@ endif
 PATHS  = --data.train=$(OUT)/data/train.manifest --data.val=$(OUT)/data/val.manifest \
          --checkpoint.dir=$(OUT)/checkpoints --logging.dir=$(OUT)/logs
 
+# make ends a name at a space: without this, OUT="my run" would write to my and run/.
+$(foreach v,OUT CONFIG MODEL_DIR,$(if $(word 2,$($v)),$(error $v has a space in it, which make cannot take: $($v))))
+
 all: merge
 tokens: $(OUT)/corpus.tok
 shards: $(OUT)/data/train.manifest
@@ -40,17 +43,19 @@ $(BINARIES) &:
 	$(MAKE) --no-print-directory -C $(or $(ROOT),.) $(JOBS) all $(if $(GPU),,CUDA=0)
 endif
 
-$(OUT)/corpus.tok: $(CORPUS) $(filter %.json,$(TOKENIZER)) | $(BINARIES)
+$(OUT)/corpus.tok: $(CORPUS) $(filter %.json,$(TOKENIZER)) | $(OUT)/settings $(BINARIES)
 	@mkdir -p $(@D)
 	$(TOKENIZE) --tokenizer $(TOKENIZER) $(CORPUS) -o $@
 
 $(OUT)/data/train.manifest: $(OUT)/corpus.tok | $(BINARIES)
 	$(SHARD) --force --out $(@D) --split $(SPLIT) --split-by $(SPLIT_BY) $<
 
-# Rewritten only when the settings change: more STEPS, and the training goes on.
-$(OUT)/settings: FORCE
+# Rewritten only when the settings change: more STEPS, and the training goes on.  A setting that
+# lt-train does not take, as a MODEL that is not there, ends the recipe here, not after the shards.
+$(OUT)/settings: FORCE | $(BINARIES)
 	@mkdir -p $(@D)
-	@echo '$(SETTINGS)' | cmp -s - $@ || echo '$(SETTINGS)' >$@
+	@echo '$(SETTINGS)' | cmp -s - $@ || { \
+	    $(TRAIN) $(CONFIG) $(SETTINGS) --print-config >/dev/null && echo '$(SETTINGS)' >$@; }
 
 $(OUT)/last-checkpoint: $(CONFIG) $(OUT)/settings $(OUT)/data/train.manifest | $(BINARIES)
 	$(LAUNCH) $(TRAIN) $(CONFIG) $(SETTINGS) $(PATHS)

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static struct {
@@ -117,16 +118,31 @@ bool lt_log_progress_shown(void)
     return the_log.terminal && the_log.level >= LT_LOG_INFO;
 }
 
+/* A line that wraps is not wiped as a whole, so each redrawing would leave a part of it. */
+static void cut_to_terminal(lt_buf *line, size_t first)
+{
+    struct winsize size;
+
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 ||
+        line->size < first + size.ws_col)
+        return;
+    line->size = first + size.ws_col - 1;
+    line->data[line->size] = '\0';
+}
+
 void lt_log_progress(const char *fmt, ...)
 {
     va_list ap;
+    size_t first;
 
     if (!lt_log_progress_shown())
         return;
     begin_line();
+    first = the_log.line.size;
     va_start(ap, fmt);
     lt_buf_vprintf(&the_log.line, fmt, ap);
     va_end(ap);
+    cut_to_terminal(&the_log.line, first);
     the_log.drawn = true;
     put_line();
 }

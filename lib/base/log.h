@@ -25,7 +25,8 @@ void lt_log_warn(const char *fmt, ...) LT_PRINTF(1, 2);
 void lt_log_info(const char *fmt, ...) LT_PRINTF(1, 2);
 void lt_log_debug(const char *fmt, ...) LT_PRINTF(1, 2);
 
-/* Redraws the progress line; nothing when stderr is no terminal or the level is below INFO. */
+/* Redraws the progress line, ASCII, cut to the width of the terminal; nothing when stderr is none
+ * or the level is below INFO. */
 void lt_log_progress(const char *fmt, ...) LT_PRINTF(1, 2);
 void lt_log_progress_end(void);   /* keeps the last progress line and moves on */
 bool lt_log_progress_shown(void); /* would lt_log_progress draw? */

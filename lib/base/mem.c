@@ -152,17 +152,3 @@ uint64_t lt_peak_rss(void)
 
     return getrusage(RUSAGE_SELF, &use) == 0 ? (uint64_t)use.ru_maxrss * 1024 : 0;
 }
-
-uint64_t lt_memory_available(void)
-{
-    FILE *f = fopen("/proc/meminfo", "re");
-    unsigned long long kib = 0;
-    char line[128];
-
-    if (!f)
-        return 0;
-    while (fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
-        ;
-    fclose(f);
-    return kib * 1024;
-}

@@ -40,9 +40,10 @@ void lt_array_reserve(void *array, size_t *capacity, size_t need, size_t bytes);
 
 /* Peak resident set of this process in bytes (getrusage), 0 if unknown. */
 uint64_t lt_peak_rss(void);
-/* Bytes of the machine's memory that can be had without pushing others out;
- * 0 if nobody can tell. */
+/* Bytes of memory that this process can have without pushing others out, by the machine and by the
+ * limits of its control groups; 0 if nobody can tell.  _below reads /proc and /sys of that root. */
 uint64_t lt_memory_available(void);
+uint64_t lt_memory_available_below(const char *root);
 
 #define LT_ALIGN_UP(x, a) (((x) + ((a)-1)) / (a) * (a)) /* for any positive a */
 #define LT_COUNT(array)   (sizeof(array) / sizeof((array)[0]))

@@ -189,7 +189,7 @@ typedef struct lt_config {
 
 /* Reads yaml_path ("-" is stdin), then overrides ("--training.lr=1e-4"; a list is comma-separated
  * or repeated), checks, resolves, and reads model.path/config.json if named.  *out untouched on
- * failure.  LT_EUSAGE for anything wrong in the text, LT_ENOTSUP for "known, not supported yet". */
+ * failure.  LT_EUSAGE for anything wrong in the text, "known, not supported yet" included. */
 LT_MUST_USE lt_err lt_config_load(lt_config **out, const char *yaml_path, int n_overrides,
                                   const char *const *overrides);
 /* The same from memory; `name` stands for the file in sentences.  Opens nothing: with model.path,
@@ -206,13 +206,15 @@ LT_MUST_USE lt_err lt_config_resolve_model(lt_config *c);
  * batch_size 8. */
 LT_MUST_USE lt_err lt_config_resolve_batch(lt_config *c, int64_t world);
 
-/* Refuses by key and line what is understood but not built yet; call before training. */
+/* Refuses by key and line what is understood but not built yet; call before a plan or a run. */
 LT_MUST_USE lt_err lt_config_check_runnable(const lt_config *c);
 
 bool lt_config_given(const lt_config *c, const char *key); /* by the file or argv */
 void lt_config_where(const lt_config *c, const char *key,
-                     lt_buf *out);         /* appends "c.yaml:14" ... */
-bool lt_config_is_option(const char *arg); /* "--section.key[=...]": belongs to overrides */
+                     lt_buf *out); /* appends "c.yaml:14" ... */
+/* Does it belong to overrides?  "--section.key[=...]" does, and any name with a '_', which no
+ * option of a program has: its sentence can name the key that was meant. */
+bool lt_config_is_option(const char *arg);
 /* Takes such options out of argv, which stays NULL-terminated, into overrides (room for *argc), and
  * returns how many.  Without '=' a key of no section is left to the program: --device cpu. */
 int lt_config_take_options(int *argc, char **argv, const char **overrides);

@@ -21,6 +21,7 @@ static const char head[] =
     "  `5e8`, or with k, M, G for thousands, millions, billions.\n"
     "- On the command line a list is comma-separated, `\\,` is a comma inside an item, and a list\n"
     "  of texts may also be given by repeating the option. Otherwise the last one counts.\n"
+    "  `--key=` with nothing after it is an error, except for a list of texts.\n"
     "- Where two keys name one setting (\"= key\" below) they must agree; on the command line\n"
     "  either name replaces both.\n"
     "- A DeepSpeed key whose feature lt does not have is refused as \"known, not supported yet\"\n"

@@ -43,7 +43,7 @@ static lt_err fail_unknown(const reader *r, const lt_yaml_node *node, const char
     if (lt_setting_suggest(key, &near))
         lt_buf_printf(&text, ": did you mean %s?", lt_buf_cstr(&near));
     else
-        lt_buf_printf(&text, "; docs/config.md lists them all");
+        lt_buf_printf(&text, "; lt-train --config-docs lists them all");
     err = lt_fail(LT_EUSAGE, "%s", lt_buf_cstr(&text));
     lt_buf_release(&text);
     lt_buf_release(&near);
@@ -70,7 +70,7 @@ static lt_err check_later(const lt_setting *s, const lt_setting_value *v)
         if (same)
             return LT_OK;
     }
-    return lt_fail(LT_ENOTSUP, "known, not supported yet%s%s", *s->help ? ": " : "", s->help);
+    return lt_fail(LT_EUSAGE, "known, not supported yet%s%s", *s->help ? ": " : "", s->help);
 }
 
 /* `enabled: false` in it, or false in its place. */
@@ -329,7 +329,7 @@ bool lt_config_is_option(const char *arg)
     if (strncmp(arg, "--", 2) != 0 || n <= 2 || n >= sizeof key)
         return false;
     snprintf(key, sizeof key, "%.*s", (int)n - 2, arg + 2);
-    return strchr(key, '.') || lt_setting_find(key) >= 0;
+    return strpbrk(key, "._") || lt_setting_find(key) >= 0;
 }
 
 int lt_config_take_options(int *argc, char **argv, const char **overrides)
@@ -337,7 +337,7 @@ int lt_config_take_options(int *argc, char **argv, const char **overrides)
     int kept = 1, n = 0;
 
     for (int i = 1; i < *argc; i++) {
-        if (strpbrk(argv[i], ".=") && lt_config_is_option(argv[i]))
+        if (strpbrk(argv[i], "._=") && lt_config_is_option(argv[i]))
             overrides[n++] = argv[i];
         else
             argv[kept++] = argv[i];

@@ -1,5 +1,5 @@
-/* config/config_runnable.c - settings that are understood and planned, but not built yet.  A row
- * leaves this table when its feature lands. */
+/* config/config_runnable.c - settings that are understood, but not built yet.  A row leaves this
+ * table when its feature lands. */
 #include "config/origin.h"
 
 #include <string.h>
@@ -30,7 +30,7 @@ static lt_err fail_limit(const lt_config *c, const char *key, const char *value,
     lt_err err;
 
     lt_config_where(c, key, &where);
-    err = lt_fail(LT_ENOTSUP, "%s: %s (%s) is parsed and planned but %s", key, value,
+    err = lt_fail(LT_EUSAGE, "%s: %s (%s): known, not supported yet: %s", key, value,
                   lt_buf_cstr(&where), sentence);
     lt_buf_release(&where);
     return err;

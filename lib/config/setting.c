@@ -26,8 +26,10 @@ static const struct {
     { "total_batch_size", "training.global_batch_size" },
     { "max_grad_norm", "training.gradient_clipping" },
     { "grad_clip", "training.gradient_clipping" },
+    { "clip_grad", "training.gradient_clipping" },
     { "grad_accum_steps", "training.gradient_accumulation_steps" },
     { "num_warmup_steps", "training.warmup_steps" },
+    { "warmup_ratio", "training.warmup_steps" },
     { "lr_scheduler_type", "training.lr_schedule" },
     { "adam_betas", "training.betas" },
     { "adam_beta1", "training.betas" },
@@ -35,17 +37,27 @@ static const struct {
     { "adam_epsilon", "training.eps" },
     { "eval_steps", "training.eval_every_steps" },
     { "eval_interval", "training.eval_every_steps" },
+    { "evaluation_strategy", "training.eval_every_steps" },
+    { "data_seed", "training.seed" },
+    { "tf32", "training.allow_tf32" },
     { "model_name_or_path", "model.path" },
+    { "pretrained_model_name_or_path", "model.path" },
     { "dtype", "model.precision" },
     { "torch_dtype", "model.precision" },
     { "mixed_precision", "model.precision" },
     { "hidden_size", "model.n_embd" },
     { "num_hidden_layers", "model.n_layer" },
+    { "num_layers", "model.n_layer" },
     { "num_attention_heads", "model.n_head" },
     { "intermediate_size", "model.n_inner" },
     { "max_position_embeddings", "model.n_positions" },
+    { "n_ctx", "model.n_positions" },
+    { "hidden_act", "model.activation" },
+    { "attn_implementation", "model.attention" },
     { "block_size", "data.seq_len" },
     { "max_seq_length", "data.seq_len" },
+    { "model_max_length", "data.seq_len" },
+    { "context_length", "data.seq_len" },
     { "sequence_length", "data.seq_len" },
     { "train_file", "data.train" },
     { "validation_file", "data.val" },
@@ -59,6 +71,11 @@ static const struct {
     { "logging_steps", "logging.every_steps" },
     { "log_interval", "logging.every_steps" },
     { "logging_dir", "logging.dir" },
+    { "log_dir", "logging.dir" },
+    { "report_to", "logging.tensorboard" },
+    { "use_cpu", "device" },
+    { "no_cuda", "device" },
+    { "zero_stage", "deepspeed.zero_optimization.stage" },
     { "gradient_checkpointing", "deepspeed.activation_checkpointing.granularity" },
 };
 
@@ -156,13 +173,16 @@ static const char *nearest_key(const candidates *c, const char *word)
     return NULL;
 }
 
-/* In turn: the same last word in another section, the neighbours and what other trainers call
- * things, any word of the table. */
+/* In turn: what other trainers call it, the same last word in another section, the neighbours and
+ * what other trainers call things nearly so, any word of the table. */
 static const char *meant(const char *key, candidates *c)
 {
     const char *word = lt_setting_last(key), *found;
     size_t n_parent = word == key ? 0 : (size_t)(word - key) - 1;
 
+    for (size_t i = 0; i < LT_COUNT(other_names); i++)
+        if (strcmp(other_names[i].word, word) == 0)
+            return other_names[i].key;
     for (size_t i = 0; i < lt_setting_count(); i++)
         if (strcmp(lt_setting_last(lt_setting_at(i)->key), word) == 0)
             return lt_setting_at(i)->key;

@@ -188,17 +188,21 @@ static lt_err parse_word(lt_setting_value *out, const lt_setting *s, const lt_ya
         if (strcasecmp(w->name, node->text) != 0)
             continue;
         if (w->value < 0)
-            return lt_fail(LT_ENOTSUP, "\"%s\" is known, not supported yet", w->name);
+            return lt_fail(LT_EUSAGE, "\"%s\" is known, not supported yet", w->name);
         out->i = w->value;
         return LT_OK;
     }
     return fail_type(s, node);
 }
 
+/* An empty text is mostly a variable that a shell did not know, --checkpoint.dir=$DIR; in DeepSpeed
+ * it is how a key says "not given". */
 static lt_err parse_text(lt_setting_value *out, const lt_setting *s, const lt_yaml_node *node)
 {
     bool b;
 
+    if (!*node->text && s->status == LT_SETTING_OURS)
+        return lt_fail(LT_EUSAGE, "expected text, found nothing; null means \"not given\"");
     if (node->kind == LT_YAML_PLAIN && lt_is_bool_text(node->text, &b))
         return fail_type(s, node);
     out->text = lt_strdup(node->text);
@@ -283,10 +287,10 @@ static void split(lt_yaml_tree *tree, lt_yaml_node *list, const char *text)
 lt_yaml_node *lt_setting_node(lt_yaml_tree *tree, const lt_setting *s, const char *text)
 {
     bool is_list = s->type == LT_SETTING_PAIR || s->type == LT_SETTING_TEXTS;
-    bool is_text = s->type == LT_SETTING_TEXT;
-    lt_yaml_kind kind = strcmp(text, "null") == 0 || (!*text && !is_text) ? LT_YAML_NULL
-                        : is_list                                         ? LT_YAML_LIST
-                                                                          : LT_YAML_PLAIN;
+    bool no_texts = s->type == LT_SETTING_TEXTS && !*text;
+    lt_yaml_kind kind = strcmp(text, "null") == 0 || no_texts ? LT_YAML_NULL
+                        : is_list                             ? LT_YAML_LIST
+                                                              : LT_YAML_PLAIN;
     lt_yaml_node *node = lt_yaml_node_new(tree, kind, text);
 
     if (kind == LT_YAML_LIST)

@@ -17,6 +17,8 @@ void lt_progress_format(lt_buf *out, const lt_step_metrics *m, uint64_t total_st
     if (m->has_val)
         lt_buf_printf(out, "  val %.4g", m->val_loss);
     lt_buf_printf(out, "  %s tok/s", lt_unit_count(text, m->tokens_per_s));
+    if (m->eta_s > 0)
+        lt_buf_printf(out, "  eta %s", lt_unit_seconds(text, m->eta_s));
     if (m->mfu > 0)
         lt_buf_printf(out, "  mfu %.1f%%", 100 * m->mfu);
     else if (m->flops_per_s > 0)
@@ -26,8 +28,6 @@ void lt_progress_format(lt_buf *out, const lt_step_metrics *m, uint64_t total_st
                       m->throttle[0] ? " (" : "", m->throttle, m->throttle[0] ? ")" : "");
     if (m->skipped_steps)
         lt_buf_printf(out, "  skipped %llu", (unsigned long long)m->skipped_steps);
-    if (m->eta_s > 0)
-        lt_buf_printf(out, "  eta %s", lt_unit_seconds(text, m->eta_s));
 }
 
 void lt_progress_step(lt_progress *p, const lt_step_metrics *m)
@@ -45,11 +45,9 @@ void lt_progress_step(lt_progress *p, const lt_step_metrics *m)
         return;
     }
     lt_progress_format(&line, m, p->total_steps);
-    if (drawn)
+    if (drawn && !last)
         lt_log_progress("%s", lt_buf_cstr(&line));
     else
         lt_log_info("%s", lt_buf_cstr(&line));
-    if (drawn && last)
-        lt_log_progress_end();
     lt_buf_release(&line);
 }

@@ -1,10 +1,11 @@
 /* monitor/progress.h - the line a person watches while a model trains.
  *
  * On a terminal one line is redrawn in place, at most ten times a second; elsewhere (a batch log) a
- * plain line is written every `every_steps` steps and after the last one.  Both go through
- * base/log.h, so messages and the drawn line never mix.
+ * plain line is written every `every_steps` steps.  The last step is a plain line everywhere.  Both
+ * go through base/log.h, so messages and the drawn line never mix.  A narrow terminal cuts the end
+ * of the line, so what matters less stands there.
  *
- *     step 1200/5000  loss 3.412  lr 5.7e-04  norm 0.83  41.2k tok/s  mfu 43.1%  eta 12m05s */
+ *     step 1200/5000  loss 3.412  lr 5.7e-04  norm 0.83  41.2k tok/s  eta 12m05s  mfu 43.1% */
 #ifndef LT_MONITOR_PROGRESS_H
 #define LT_MONITOR_PROGRESS_H
 

@@ -109,13 +109,8 @@ fail:
 
 static lt_err open_own(lt_run *r)
 {
-    lt_err err;
-
-    LT_TRY(err = lt_config_check_runnable(r->config));
     tell_dropout(r);
-    err = lt_setup_open(&r->setup, r->config, r->group, true);
-fail:
-    return err;
+    return lt_setup_open(&r->setup, r->config, r->group, true);
 }
 
 static lt_err open_rest(lt_run *r)

@@ -78,9 +78,10 @@ static void print_plan(FILE *out, const lt_config *c, const lt_plan_request *rq,
                                                   "total in files" };
     int stage = (int)c->deepspeed.zero_optimization.stage;
 
-    fprintf(out, "plan: one of %lld ranks, device %s, ZeRO stage %d (%s), %s\n",
-            (long long)rq->ranks, rq->device, stage, stages[stage],
-            lt_dtype_name(c->model.precision));
+    fprintf(out, "plan: one of %lld ranks, device %s%s, ZeRO stage %d (%s), %s\n",
+            (long long)rq->ranks, rq->device,
+            c->device == LT_DEVICE_AUTO ? " (auto; --device=cuda plans for a GPU)" : "", stage,
+            stages[stage], lt_dtype_name(c->model.precision));
     fprintf(out, "  %-24s %16s\n", "class", "bytes");
     for (int place = 0; place < N_PLACES; place++) {
         if (place != ON_DEVICE && sum_rows(rows, (plan_place)place) == 0)

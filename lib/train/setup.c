@@ -271,6 +271,7 @@ lt_err lt_setup_open(lt_setup *s, lt_config *config, lt_group *group, bool with_
     lt_err err;
 
     *s = (lt_setup){ .config = config };
+    LT_TRY(err = lt_config_check_runnable(config));
     if (with_data) { /* a plan has been resolved for its ranks */
         LT_TRY(err = lt_config_resolve_batch(config, group ? group->world : 1));
         LT_TRY(err = open_data(s));

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static int saved_fd;
@@ -146,13 +147,16 @@ LT_TEST(progress_is_wiped_before_a_message)
     lt_log_progress("two");
     lt_log_info("i");
     lt_log_progress("three");
+    (void)ioctl(master, TIOCSWINSZ, &(struct winsize){ .ws_row = 9, .ws_col = 8 });
+    lt_log_progress("1234567");
+    lt_log_progress("123456789"); /* would wrap, and only its end would be wiped */
     lt_log_progress_end();
-    read_terminal(master, "three\r\n");
+    read_terminal(master, "1234567\r\n");
     restore(STDERR_FILENO);
     close(master);
     LT_CHECK(shown && !shown_quiet);
-    LT_CHECK_INT(n_writes, 5); /* a line and its wiping in one */
-    LT_CHECK_STR(text, "one\r\033[Ktwo\r\033[Klt-x: i\r\nthree\r\n");
+    LT_CHECK_INT(n_writes, 7); /* a line and its wiping in one */
+    LT_CHECK_STR(text, "one\r\033[Ktwo\r\033[Klt-x: i\r\nthree\r\033[K1234567\r\033[K1234567\r\n");
 }
 
 LT_TEST(exit_prints_the_sentence)

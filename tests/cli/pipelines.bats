@@ -30,6 +30,7 @@ mkdir -p "$2" && echo manifest >"$2/train.manifest"
 END
     cat >fake/lt-train <<'END'
 #!/bin/sh
+case "$*" in *--print-config*) exit 0 ;; esac
 echo train "$@" >>calls.log
 [ ! -e fail-train ] || exit 75
 for a; do case $a in --checkpoint.dir=*) dir=${a#*=} ;; --training.steps=*) n=${a#*=} ;; esac; done
@@ -124,15 +125,23 @@ every_step_once() {
 
 @test "gpt2.mk: tools of the caller's are used as they are, nothing is built" {
     stand_ins
-    rm fake/lt-train
+    rm fake/lt-ckpt-merge
     run make --no-print-directory -n -f "$recipes/gpt2.mk" BIN="$PWD/fake/" OUT=run CORPUS=corpus.jsonl
     [ "$status" -eq 0 ]
     [[ "$output" == *"$PWD/fake/lt-tokenize"* ]]
     [[ "$output" != *" all "* ]]
     run make --no-print-directory -f "$recipes/gpt2.mk" BIN="$PWD/fake/" OUT=run CORPUS=corpus.jsonl
     [ "$status" -ne 0 ]
-    [[ "$output" == *"fake/lt-train"* ]]
-    [ "$(calls)" = "tokenize shard " ]
+    [[ "$output" == *"fake/lt-ckpt-merge: "* ]]
+    [ "$(calls)" = "tokenize shard train " ]
+}
+
+@test "gpt2.mk: a folder with a space in its name is refused, and nothing is written" {
+    stand_ins
+    run recipe gpt2 OUT="my run" STEPS=2
+    [ "$status" -ne 0 ]
+    [[ "$output" == *"OUT has a space in it, which make cannot take: my run"* ]]
+    [ ! -e my ] && [ ! -e run ] && [ ! -e calls.log ]
 }
 
 @test "gpt2.mk: a missing corpus is named" {
@@ -184,6 +193,16 @@ every_step_once() {
     [[ "$output" == *'{"chapter":"Ge1","text":"In \"the\" a\\b\nand"}'* ]]
     [[ "$output" == *'{"chapter":"1Ki2","text":"Now"}'* ]]
     [[ "$output" == *"expected 31102 verses"*"found 3"* ]]
+}
+
+@test "gpt2.mk with the tools: a model that is not there ends the recipe before the first stage" {
+    need_tools
+    run recipe gpt2 MODEL=gpt5
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"--model.name: expected gpt2, gpt2-medium, gpt2-large or gpt2-xl, found \"gpt5\""* ]]
+    [ -z "$(ls run)" ]
+    run recipe gpt2 MODEL=gpt5 # and is not forgotten
+    [ "$status" -eq 2 ]
 }
 
 @test "gpt2.mk with the tools: a tiny model, killed in training, goes on where it was" {

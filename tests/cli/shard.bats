@@ -61,6 +61,9 @@ small() { # a data set of several shards in ./set
     [ "$status" -eq 2 ]
     [[ "$output" == *"val=0.01 received none of the 1 document: ask for a larger share, split by blocks of tokens (--split-by tokens:4096), or make one split (--split train=1)"* ]]
     [ ! -e book/train.manifest ] && [ ! -e book/lt-shard.unfinished ]
+    run lt-shard --out book --split-by tokens:10000000 "$streams/book.lts"
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"received none of the 1 block: ask for a larger share, split by blocks of tokens (--split-by tokens:N with a smaller N)"* ]]
     lt-shard --out book --split train=0.8,val=0.2 --split-by tokens:500 "$streams/book.lts" 2>/dev/null
     cat <(lt-shard cat book/train.manifest) <(lt-shard cat book/val.manifest) | tr ' ' '\n' | sort >out
     tr ' ' '\n' <"$streams/book.ids" | sort | cmp - out
@@ -152,9 +155,9 @@ small() { # a data set of several shards in ./set
 
 @test "shard: two runs on one folder exclude each other" {
     mkfifo pipe
-    lt-shard --out set pipe 2>/dev/null &
-    exec 9>pipe
-    until [ -d set/lt-shard.unfinished ]; do sleep 0.01; done
+    exec 9<>pipe # opens at once, so that a lt-shard that does not come to read is a failure and no hang
+    lt-shard --out set pipe 2>/dev/null 9>&- &
+    until [ -d set/lt-shard.unfinished ]; do kill -0 $! && sleep 0.01; done
     run lt-shard --out set "$streams/docs.lts"
     [ "$status" -eq 1 ]
     [[ "$output" == *"set: another lt-shard is writing there"* ]]

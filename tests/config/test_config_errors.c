@@ -22,9 +22,9 @@ static const bad cases[] = {
     { "model:\n  lr: 3\n", NULL, LT_EUSAGE,
       "c.yaml:2:3: unknown key model.lr: did you mean training.lr?" },
     { "data: {qqqqq: 3}\n", NULL, LT_EUSAGE,
-      "c.yaml:1:8: unknown key data.qqqqq; docs/config.md lists them all" },
+      "c.yaml:1:8: unknown key data.qqqqq; lt-train --config-docs lists them all" },
     { "\"a\\e[31mb\": 3\n", NULL, LT_EUSAGE,
-      "c.yaml:1:1: unknown key a?[31mb; docs/config.md lists them all" },
+      "c.yaml:1:1: unknown key a?[31mb; lt-train --config-docs lists them all" },
     { "model:\n  name: gpt2\n  name: gpt2\n", NULL, LT_EUSAGE,
       "c.yaml:3:3: the key \"name\" stands twice, first on line 2" },
     { "model: {}\nmodel: {}\n", NULL, LT_EUSAGE,
@@ -131,19 +131,19 @@ static const bad cases[] = {
       "c.yaml: deepspeed.scheduler.params.cycle_min_lr: OneCycle needs it" },
 
     /* known, not supported yet */
-    { "deepspeed: {amp: {enabled: true}}\n", NULL, LT_ENOTSUP,
+    { "deepspeed: {amp: {enabled: true}}\n", NULL, LT_EUSAGE,
       "c.yaml:1:18: deepspeed.amp: known, not supported yet: say model.precision" },
-    { "deepspeed: {wandb: {team: x}}\n", NULL, LT_ENOTSUP,
+    { "deepspeed: {wandb: {team: x}}\n", NULL, LT_EUSAGE,
       "c.yaml:1:20: deepspeed.wandb: known, not supported yet" },
-    { "deepspeed: {optimizer: {type: Lion}}\n", NULL, LT_ENOTSUP,
+    { "deepspeed: {optimizer: {type: Lion}}\n", NULL, LT_EUSAGE,
       "c.yaml:1:31: deepspeed.optimizer.type: \"Lion\" is known, not supported yet" },
-    { "deepspeed: {zero_optimization: {zero_hpz_partition_size: 8}}\n", NULL, LT_ENOTSUP,
+    { "deepspeed: {zero_optimization: {zero_hpz_partition_size: 8}}\n", NULL, LT_EUSAGE,
       "c.yaml:1:58: deepspeed.zero_optimization.zero_hpz_partition_size: known, not supported "
       "yet" },
-    { "deepspeed: {zero_optimization: {cpu_offload: true}}\n", NULL, LT_ENOTSUP,
+    { "deepspeed: {zero_optimization: {cpu_offload: true}}\n", NULL, LT_EUSAGE,
       "c.yaml:1:46: deepspeed.zero_optimization.cpu_offload: known, not supported yet: say "
       "offload_optimizer: true" },
-    { "deepspeed: {communication_data_type: fp16}\n", NULL, LT_ENOTSUP,
+    { "deepspeed: {communication_data_type: fp16}\n", NULL, LT_EUSAGE,
       "c.yaml:1:38: deepspeed.communication_data_type: known, not supported yet: gradients travel "
       "in fp32, parameters in model.precision" },
 
@@ -155,11 +155,22 @@ static const bad cases[] = {
     { "", "--training.lr=x", LT_EUSAGE, "--training.lr: expected a number, found \"x\"" },
     { "", "--trainnig.lr=1", LT_EUSAGE, "--trainnig.lr: unknown key: did you mean training.lr?" },
     { "", "--training.foo=1", LT_EUSAGE,
-      "--training.foo: unknown key; docs/config.md lists them all" },
+      "--training.foo: unknown key; lt-train --config-docs lists them all" },
     { "", "--training.lr", LT_EUSAGE, "--training.lr: expected --section.key=value" },
+    { "", "--training.lr=", LT_EUSAGE, "--training.lr: expected a number, found \"\"" },
+    { "", "--training.steps=", LT_EUSAGE, "--training.steps: expected an integer, found \"\"" },
+    { "", "--training.betas=", LT_EUSAGE,
+      "--training.betas: expected a list of two numbers, found 1" },
+    { "", "--checkpoint.dir=", LT_EUSAGE,
+      "--checkpoint.dir: expected text, found nothing; null means \"not given\"" },
+    { "model: {path: ''}\n", NULL, LT_EUSAGE,
+      "c.yaml:1:15: model.path: expected text, found nothing; null means \"not given\"" },
+    { "", "--device=", LT_EUSAGE, "--device: expected auto, cpu or cuda, found \"\"" },
+    { "", "--learning_rate=1", LT_EUSAGE,
+      "--learning_rate: unknown key: did you mean training.lr?" },
     { "", "training.lr=1", LT_EUSAGE, "training.lr=1: expected --section.key=value" },
     { "", "--training=3", LT_EUSAGE, "--training: this is a section, give one of its keys" },
-    { "", "--=3", LT_EUSAGE, "--: unknown key; docs/config.md lists them all" },
+    { "", "--=3", LT_EUSAGE, "--: unknown key; lt-train --config-docs lists them all" },
     { "", "--data.train=a\xff", LT_EUSAGE, "--data.train: expected UTF-8 text, found other bytes" },
     { "", "--model.name=gpt3", LT_EUSAGE,
       "--model.name: expected gpt2, gpt2-medium, gpt2-large or gpt2-xl, found \"gpt3\"; a folder "
@@ -187,7 +198,7 @@ LT_TEST(config_errors_of_long_words_are_short)
 
     memset(yaml, 'k', 900);
     memcpy(yaml + 900, ": 1\n", 5);
-    LT_CHECK_FAILS(parse(&c, yaml), LT_EUSAGE, "kkk...; docs/config.md lists them all");
+    LT_CHECK_FAILS(parse(&c, yaml), LT_EUSAGE, "kkk...; lt-train --config-docs lists them all");
     LT_CHECK(strlen(lt_err_text()) < 160);
     memcpy(yaml, "model: {precision: ", 19);
     memset(yaml + 19, 'v', 4000);

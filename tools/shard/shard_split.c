@@ -13,8 +13,8 @@ struct shard_splitter {
     lt_shard_series *series[SPLIT_MAX];
     uint32_t *held; /* start of a document (or a block) whose split is not known yet */
     size_t n_held, capacity;
-    int current; /* split of the document's last tokens; -1: none yet */
-    uint64_t n_documents;
+    int current;      /* split of the document's last tokens; -1: none yet */
+    uint64_t n_dealt; /* documents (or blocks) with tokens */
 };
 
 /* ---- --split, --split-by ---- */
@@ -136,6 +136,7 @@ static lt_err deal_held(shard_splitter *s)
         lt_shard_series_end_document(s->series[s->current]);
     s->current = split;
     s->n_held = 0;
+    s->n_dealt++;
     return lt_shard_series_append(s->series[split], s->held, n);
 }
 
@@ -162,7 +163,6 @@ lt_err shard_splitter_piece(shard_splitter *s, const uint32_t *ids, size_t n, bo
             LT_TRY(err = deal_held(s));
         lt_shard_series_end_document(s->series[s->current]);
         s->current = -1;
-        s->n_documents++;
     }
 fail:
     return err;
@@ -172,17 +172,17 @@ lt_err shard_splitter_finish(shard_splitter *s)
 {
     lt_err err = LT_OK;
 
-    if (s->n_documents == 0)
+    if (s->n_dealt == 0)
         return lt_fail(LT_EUSAGE, "the input holds no tokens");
     for (int i = 0; i < s->spec.n; i++) {
         LT_TRY(err = lt_shard_series_finish(s->series[i]));
         if (lt_shard_series_manifest(s->series[i])->n_tokens == 0)
             return lt_fail(LT_EUSAGE,
-                           "%s=%g received none of the %llu %s: ask for a larger share, split by "
+                           "%s=%g received none of the %llu %s%s: ask for a larger share, split by "
                            "blocks of tokens (--split-by tokens:%s), or make one split (--split "
                            "train=1)",
-                           s->spec.name[i], s->spec.fraction[i], (unsigned long long)s->n_documents,
-                           s->n_documents == 1 ? "document" : "documents",
+                           s->spec.name[i], s->spec.fraction[i], (unsigned long long)s->n_dealt,
+                           s->spec.block_tokens ? "block" : "document", s->n_dealt == 1 ? "" : "s",
                            s->spec.block_tokens ? "N with a smaller N" : "4096");
     }
 fail:

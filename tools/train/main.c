@@ -14,11 +14,9 @@ static bool trains(const train_args *a)
 
 static lt_err report(const train_args *a, lt_config *config)
 {
-    lt_plan_request plan = { a->device && strcmp(a->device, "auto") != 0 ? a->device : "cpu",
-                             a->ranks, a->gpu_memory, a->json };
+    lt_plan_request plan = { config->device == LT_DEVICE_CUDA ? "cuda" : "cpu", a->ranks,
+                             a->gpu_memory, a->json };
 
-    if (!a->device && config->device == LT_DEVICE_CUDA)
-        plan.device = "cuda";
     if (a->print_config)
         lt_config_print(config, stdout);
     if (a->plan)

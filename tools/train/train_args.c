@@ -6,11 +6,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 static const lt_option options[] = {
     { NULL, 0, LT_OPT_HEADING, 0, NULL, "Instead of training" },
     { "plan", 0, LT_OPT_FLAG, offsetof(train_args, plan), NULL,
-      "bytes of one rank by class; opens no device" },
+      "bytes of one rank by class; opens no device: --device=cuda plans for a GPU elsewhere" },
     { "ranks", 0, LT_OPT_INT, offsetof(train_args, ranks), "N",
       "ranks to plan for (default: as many as were started)", 1, 1 << 20 },
     { "gpu-memory", 0, LT_OPT_SIZE, offsetof(train_args, gpu_memory), "BYTES",
@@ -37,13 +38,37 @@ static const lt_command command = {
     "lt-train",
     "CONFIG.yaml [--section.key=value...] [options]\n       lt-train generate [options]",
     "train a language model",
-    "Reads CONFIG.yaml (\"-\" is standard input); --section.key=value wins over the file; every key is\n"
-    "described in docs/config.md.  Checkpoints go to checkpoint.dir, metrics.jsonl, TensorBoard events\n"
+    "Reads CONFIG.yaml (\"-\" is standard input); --section.key=value wins over the file; --config-docs\n"
+    "describes every key.  Checkpoints go to checkpoint.dir, metrics.jsonl, TensorBoard events\n"
     "and the loss curve to logging.dir.  Started again, the same command goes on where it stopped.\n\n"
     "SIGTERM, SIGINT and SIGUSR1 finish the step, save a checkpoint and exit with status 75.\n\n"
     "lt-train generate --help tells how to write text with a checkpoint.",
     options,
 };
+
+/* `--training.lr 1e-4` is no second file. */
+static lt_err check_overrides(int n, const char *const *overrides)
+{
+    for (int i = 0; i < n; i++)
+        if (!strchr(overrides[i], '='))
+            return lt_fail(LT_EUSAGE, "%s: expected %s=VALUE, in one argument", overrides[i],
+                           overrides[i]);
+    return LT_OK;
+}
+
+/* At most one thing instead of training, and what goes with it only there. */
+static lt_err check_modes(const train_args *a)
+{
+    if (a->plan + a->dry_run + (a->explain_step > 0) > 1)
+        return lt_fail(LT_EUSAGE, "expected one of --plan, --dry-run and --explain-step");
+    if (a->ranks && !a->plan)
+        return lt_fail(LT_EUSAGE,
+                       "--ranks: goes with --plan; mpirun -n %lld lt-train ... starts as many",
+                       (long long)a->ranks);
+    if ((a->gpu_memory || a->json) && !a->plan)
+        return lt_fail(LT_EUSAGE, "--%s: goes with --plan", a->json ? "json" : "gpu-memory");
+    return LT_OK;
+}
 
 lt_err train_args_read(train_args *a, lt_config **config, int argc, char **argv)
 {
@@ -57,6 +82,8 @@ lt_err train_args_read(train_args *a, lt_config **config, int argc, char **argv)
     LT_TRY(err = lt_options_parse(&command, argc, argv, a, &rest, &done));
     if (done || a->docs)
         goto fail;
+    LT_TRY(err = check_overrides(n, overrides));
+    LT_TRY(err = check_modes(a));
     if (rest.n != 1) {
         err = lt_fail(LT_EUSAGE,
                       "expected one CONFIG.yaml, found %zu arguments; lt-train --help tells more",
