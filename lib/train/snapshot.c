@@ -123,7 +123,8 @@ static lt_err compare_models(const json_t *there, json_t *here, const char *path
     const char *key;
     json_t *b;
 
-    json_object_foreach(here, key, b) {
+    json_object_foreach(here, key, b)
+    {
         const json_t *a = json_object_get(there, key);
         bool same = !a || json_equal(a, b);
 
