@@ -114,8 +114,8 @@ fail:
     return err;
 }
 
-/* What weights of the same shapes mean: heads, activation, epsilon.  A member that only one side has
- * belongs to another release of lt. */
+/* What weights of the same shapes mean: heads, activation, epsilon.  A member that only one side
+ * has belongs to another release of lt. */
 static lt_err compare_models(const json_t *there, json_t *here, const char *path)
 {
     static const char *const free_to_change[] = { "initializer_range", "bos_token_id",

@@ -499,7 +499,6 @@ END
         lt-train t.yaml --training.steps=8
     [ "$status" -eq 1 ] # the last one failed, too
     [[ "$output" == *"step 5: no checkpoint: "*"No such file or directory; training goes on"* ]]
-    [ "$(metric step | tail -1)" = 8 ]
 }
 
 @test "train: a flipped bit in a checkpoint: auto falls back loudly, a named one is status 65" {
