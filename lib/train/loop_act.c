@@ -113,8 +113,8 @@ fail:
     return err;
 }
 
-/* When the disk refuses, or the folder is taken away under a save, what was saved before stays as it
- * is and training goes on; the next checkpoint that is due, or the last of the run, tries again. */
+/* When the disk refuses, or the folder is taken away under a save, what was saved before stays
+ * and training goes on; the next checkpoint that is due, or the last of the run, tries again. */
 lt_err lt_run_saved(lt_run *r, lt_err err)
 {
     if (err != LT_EIO && err != LT_ENOENT)
