@@ -45,10 +45,10 @@ die() {
 
 case="the undisturbed save"
 "$tool" save old 1 1 || exit 1
-mkdir old/step-00000009.tmp.deaddeaddeaddead old/trash.dead || exit 1
+mkdir old/step-00000009.tmp.deaddeaddeaddead old/trash.step-00000000 || exit 1
 for f in MANIFEST.tmp.1 weights-00000.safetensors exp_avg-00000.safetensors.tmp.1; do
     echo dead >old/step-00000009.tmp.deaddeaddeaddead/$f
-    echo dead >old/trash.dead/$f
+    echo dead >old/trash.step-00000000/$f
 done
 for s in new again; do
     for r in 0 1; do
@@ -86,6 +86,7 @@ look() {
         { [ ! -d ck/step-00000002 ] && [ $found = 1 ]; } || die "a step was renamed, but $found is found"
 }
 
+dead='.*dead\|trash.step-00000000' # what lay there before the save
 leftovers() { # beside PATTERN
     ls ck | grep -v -x -e 'step-[0-9]*' -e lock -e "${1:-lock}"
 }
@@ -109,8 +110,8 @@ check_error() {
     fi
     # A folder that could not be retired or removed is talked about, and the next sweep takes it; one
     # that was replaced stays while the rename may not have reached the disk.
-    ! leftovers '.*dead' >/dev/null || grep -q 'cannot retire\|by hand\|may not survive a power cut' err || die "left: $(leftovers)"
-    [ $status -ne 0 ] || ! leftovers | grep dead || die "a sweep that failed was passed over"
+    ! leftovers "$dead" >/dev/null || grep -q 'cannot retire\|by hand\|may not survive a power cut' err || die "left: $(leftovers)"
+    [ $status -ne 0 ] || ! leftovers | grep -x "$dead" || die "a sweep that failed was passed over"
 }
 
 kills=0 errors=0 failed=0 missed=0

@@ -177,12 +177,14 @@ lt_err lt_mkdirs(const char *path)
 
     for (size_t i = 1; i <= n && err == LT_OK; i++) {
         char c = p[i];
+        int fault;
 
         if (c != '/' && c != '\0')
             continue;
         p[i] = '\0';
-        if (mkdir(p, 0777) != 0 && errno != EEXIST && !lt_is_dir(p))
-            err = lt_fail(LT_EIO, "%s: cannot make the directory: %s", p, strerror(errno));
+        fault = mkdir(p, 0777) == 0 ? 0 : errno;
+        if (fault && fault != EEXIST && !lt_is_dir(p)) /* which sets errno, too */
+            err = lt_fail(LT_EIO, "%s: cannot make the directory: %s", p, strerror(fault));
         p[i] = c;
     }
     if (err == LT_OK && !lt_is_dir(path))

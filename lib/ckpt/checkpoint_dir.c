@@ -22,21 +22,34 @@ static void release_names(name_list *l)
     free(l->names);
 }
 
-/* "step-" and at least eight digits, nothing else. */
-static bool is_step(const char *name)
+/* What follows "step-" and at least eight digits; NULL if the name begins otherwise. */
+static const char *behind_step(const char *name)
 {
     size_t digits;
 
     if (strncmp(name, "step-", 5) != 0)
-        return false;
+        return NULL;
     digits = strspn(name + 5, "0123456789");
-    return digits >= 8 && digits <= 20 && name[5 + digits] == '\0';
+    return digits >= 8 && digits <= 20 ? name + 5 + digits : NULL;
 }
 
+static bool is_step(const char *name)
+{
+    const char *rest = behind_step(name);
+
+    return rest && !rest[0];
+}
+
+/* Only names that we give: the directory may be somebody's home. */
 static bool is_leftover(const char *name)
 {
-    return strncmp(name, "trash.", 6) == 0 ||
-           (strncmp(name, "step-", 5) == 0 && strstr(name, ".tmp."));
+    enum { ATTEMPT = LT_CKPT_ATTEMPT_BYTES - 1 };
+    const char *rest = behind_step(name);
+
+    if (strncmp(name, "trash.", 6) == 0)
+        return is_step(name + 6);
+    return rest && strncmp(rest, ".tmp.", 5) == 0 &&
+           strspn(rest + 5, "0123456789abcdef") == ATTEMPT && !rest[5 + ATTEMPT];
 }
 
 /* Longer numbers are larger: there are no leading zeros beyond eight digits. */
@@ -90,10 +103,15 @@ lt_err lt_ckpt_find(const char *dir, char **path)
     LT_TRY(err = list_names(&steps, dir, is_step));
     for (size_t i = 0; i < steps.n; i++) {
         candidate = lt_path_join(dir, steps.names[i]);
-        if (check_step(candidate) == LT_OK) {
+        err = check_step(candidate);
+        if (err == LT_OK) {
             *path = candidate;
             release_names(&steps);
             return LT_OK;
+        }
+        if (err == LT_ENOTSUP) { /* whole, for a newer lt: going on from an older one would */
+            free(candidate);     /* write over it */
+            goto fail;
         }
         lt_log_warn("skipping %s, which is not a complete checkpoint: %s", candidate,
                     lt_err_text());

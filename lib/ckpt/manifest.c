@@ -279,20 +279,6 @@ fail:
     return err;
 }
 
-/* A member whose value must be this number. */
-static lt_err scan_constant(lt_json_scan *s, const char *what, uint64_t expected)
-{
-    uint64_t found;
-    lt_err err;
-
-    LT_TRY(err = lt_json_scan_u64(s, &found));
-    if (found != expected)
-        return lt_json_scan_fail(s, "%s %" PRIu64 " is not known, expected %" PRIu64, what, found,
-                                 expected);
-fail:
-    return err;
-}
-
 enum {
     FORMAT,
     VERSION,
@@ -314,6 +300,7 @@ enum {
 static lt_err scan_member(lt_json_scan *s, lt_manifest *m, int key)
 {
     char text[LT_SHA256_HEX], *run_id = NULL;
+    uint64_t number;
     lt_err err;
 
     switch (key) {
@@ -323,7 +310,11 @@ static lt_err scan_member(lt_json_scan *s, lt_manifest *m, int key)
                    ? LT_OK
                    : lt_json_scan_fail(s, "expected format lt-checkpoint, found \"%s\"", text);
     case VERSION:
-        return scan_constant(s, "version", LT_MANIFEST_VERSION);
+        LT_TRY(err = lt_json_scan_u64(s, &number));
+        return number == LT_MANIFEST_VERSION
+                   ? LT_OK
+                   : lt_fail(LT_ENOTSUP, "%s: version %" PRIu64 " is not known, expected %d",
+                             s->name, number, LT_MANIFEST_VERSION);
     case WRITER:
         return scan_word(s, &m->writer);
     case RUN_ID:
@@ -343,7 +334,11 @@ static lt_err scan_member(lt_json_scan *s, lt_manifest *m, int key)
     case WORLD:
         return scan_u32(s, &m->world);
     case BLOCK_BYTES:
-        return scan_constant(s, "block_bytes", LT_CKPT_BLOCK);
+        LT_TRY(err = lt_json_scan_u64(s, &number));
+        return number == LT_CKPT_BLOCK
+                   ? LT_OK
+                   : lt_json_scan_fail(s, "block_bytes %" PRIu64 " is not known, expected %d",
+                                       number, LT_CKPT_BLOCK);
     case TENSORS:
         return scan_tensors(s, m);
     case FILES:

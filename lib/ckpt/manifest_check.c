@@ -93,6 +93,26 @@ static lt_err check_slice(const lt_manifest *m, const lt_manifest_file *f,
     return LT_OK;
 }
 
+/* Each where it may be, and no more bytes in all than the file has: a small file never stands for a
+ * large model. */
+static lt_err check_slices(const lt_manifest *m, const lt_manifest_file *f, const char *name)
+{
+    uint64_t left = f->size, bytes;
+    lt_err err = LT_OK;
+
+    for (size_t k = 0; k < f->n_slices; k++) {
+        LT_TRY(err = check_slice(m, f, &f->slices[k], name));
+        bytes = f->slices[k].count * lt_dtype_bytes(f->slices[k].dtype);
+        if (bytes > left)
+            return lt_fail(LT_EFORMAT,
+                           "%s: %s: slices overlap: more bytes than the file's %" PRIu64, name,
+                           f->name, f->size);
+        left -= bytes;
+    }
+fail:
+    return err;
+}
+
 static int compare_file_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -137,8 +157,7 @@ static lt_err check_files(lt_manifest *m, const char *name)
                            name, f->name, f->n_blocks, f->size, blocks);
         if (!lt_size_muladd(1, f->size, total, &total))
             return lt_fail(LT_EFORMAT, "%s: the sizes overflow 64 bits", name);
-        for (size_t k = 0; k < f->n_slices; k++)
-            LT_TRY(err = check_slice(m, f, &f->slices[k], name));
+        LT_TRY(err = check_slices(m, f, name));
         m->n_pieces += f->n_slices;
     }
     return check_file_names(m, name);

@@ -113,11 +113,11 @@ fail:
     return err;
 }
 
-/* When the disk refuses, what was saved before is whole and training goes on; the next checkpoint
- * that is due, or the last of the run, tries again. */
+/* When the disk refuses, or the folder is taken away under a save, what was saved before stays
+ * and training goes on; the next checkpoint that is due, or the last of the run, tries again. */
 lt_err lt_run_forgive(lt_run *r, lt_err err)
 {
-    if (err != LT_EIO)
+    if (err != LT_EIO && err != LT_ENOENT)
         return err;
     if (r->group->rank == 0)
         lt_log_error("step %llu: no checkpoint: %s; training goes on",

@@ -114,6 +114,55 @@ fail:
     return err;
 }
 
+/* What weights of the same shapes mean: heads, activation, epsilon.  A member that only one side
+ * has belongs to another release of lt. */
+static lt_err compare_models(const json_t *there, json_t *here, const char *path)
+{
+    static const char *const free_to_change[] = { "initializer_range", "bos_token_id",
+                                                  "eos_token_id" };
+    const char *key;
+    json_t *b;
+
+    json_object_foreach(here, key, b)
+    {
+        const json_t *a = json_object_get(there, key);
+        bool same = !a || json_equal(a, b);
+
+        for (size_t k = 0; k < LT_COUNT(free_to_change); k++)
+            same |= strcmp(key, free_to_change[k]) == 0;
+        if (!same) {
+            char *x = json_dumps(a, JSON_ENCODE_ANY), *y = json_dumps(b, JSON_ENCODE_ANY);
+            lt_err err = differs(path, key, x, y);
+
+            free(x);
+            free(y);
+            return err;
+        }
+    }
+    return LT_OK;
+}
+
+static lt_err check_model(lt_ckpt *c, const lt_setup *s)
+{
+    char *name = lt_asprintf("%s/config.json", lt_ckpt_path(c));
+    lt_buf there = { 0 }, here = { 0 };
+    json_t *a = NULL, *b = NULL;
+    lt_err err;
+
+    lt_model_config_to_hf(&here, &s->config->model.dims, "float32");
+    LT_TRY(err = lt_ckpt_blob_read(c, "config.json", &there));
+    LT_TRY(err = lt_json_parse(&a, there.data, there.size, name));
+    LT_TRY(err = lt_json_parse(&b, here.data, here.size, "config.json"));
+    LT_TRY(err = compare_models(a, b, lt_ckpt_path(c)));
+fail:
+    json_decref(a);
+    json_decref(b);
+    lt_buf_release(&there);
+    lt_buf_release(&here);
+    free(name);
+    return err;
+}
+
 /* A scale that moves goes on from where it was; a run whose scale does not move keeps its own. */
 static lt_err load_scale(lt_step_state *now, const json_t *state, const char *name)
 {
@@ -199,6 +248,7 @@ static lt_err load_own(lt_engine *e, const lt_setup *s, lt_run_state *state, con
     lt_err err;
 
     LT_TRY(err = open_matching(&c, e, path));
+    LT_TRY(err = check_model(c, s));
     LT_TRY(err = load_state(e, c, s, state));
     LT_TRY(err = load_tuning(e, c));
     err = load_slices(e, c, false);

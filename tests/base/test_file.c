@@ -130,6 +130,8 @@ LT_TEST(mkdirs_and_remove_tree)
     LT_CHECK_FAILS(lt_mkdirs(outside), LT_EIO, "expected a directory");
     LT_CHECK_FAILS(lt_mkdirs(link), LT_EIO, "expected a directory");
     LT_CHECK_FAILS(lt_mkdirs("/dev/null/x"), LT_EIO, "/dev/null/x: cannot make the directory");
+    LT_CHECK_FAILS(lt_mkdirs("/sys/x"), LT_EIO, "/sys/x: cannot make the directory");
+    LT_CHECK(!strstr(lt_err_text(), "No such file")); /* refused, and not only absent */
     LT_CHECK_OK(lt_fsync_dir(root));
     LT_CHECK_OK(lt_remove_tree(root));
     LT_CHECK(!lt_path_exists(root));

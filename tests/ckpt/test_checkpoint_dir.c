@@ -1,6 +1,7 @@
 /* The directory of a run: which step is newest, what is removed, who holds the lock. */
 #include "ckpt_fixture.h"
 
+#include "base/hash.h"
 #include "ckpt/checkpoint_dir.h"
 
 #include <signal.h>
@@ -65,6 +66,31 @@ LT_TEST(checkpoint_find_takes_the_newest_complete_step)
                    "found nothing");
 }
 
+/* A newer lt wrote it: an older step in its place would be written over it. */
+LT_TEST(checkpoint_find_stops_at_a_step_of_another_version)
+{
+    static const char body[] = "{\"format\":\"lt-checkpoint\",\"version\":2,\"new\":[],\n";
+    char dir[512], hex[LT_SHA256_HEX], name[700], *path = NULL;
+    uint8_t digest[LT_SHA256_BYTES];
+    lt_buf text = { 0 };
+    lt_sha256 sha;
+
+    fixture_dir(dir, "version");
+    LT_CHECK_OK(fixture_save(dir, 1));
+    LT_CHECK(make(dir, "step-00000002"));
+    lt_sha256_init(&sha);
+    lt_sha256_update(&sha, body, sizeof body - 1);
+    lt_sha256_final(&sha, digest);
+    lt_sha256_hex(digest, hex);
+    lt_buf_printf(&text, "%s\"sha256\":\"%s\"}\n", body, hex);
+    snprintf(name, sizeof name, "%s/step-00000002/MANIFEST", dir);
+    LT_CHECK_OK(lt_file_write_atomic(name, text.data, text.size));
+    lt_buf_release(&text);
+    LT_CHECK_FAILS(lt_ckpt_find(dir, &path), LT_ENOTSUP,
+                   "step-00000002/MANIFEST: version 2 is not known, expected 1");
+    LT_CHECK(!path);
+}
+
 LT_TEST(checkpoint_retire_keeps_the_newest_valid_ones)
 {
     char dir[512];
@@ -89,10 +115,14 @@ LT_TEST(checkpoint_sweep_removes_what_dead_jobs_left)
     LT_CHECK_OK(lt_ckpt_sweep(dir)); /* not there yet */
     LT_CHECK_OK(fixture_save(dir, 1));
     LT_CHECK(make(dir, "step-00000002.tmp.0123456789abcdef") && make(dir, "trash.step-00000000") &&
-             make(dir, "mine.tmp.1") && make(dir, "step-00000002.tmp.0123456789abcdef/weights"));
+             make(dir, "mine.tmp.1") && make(dir, "trash.mine") && make(dir, "trash.step-1.txt") &&
+             make(dir, "step-by-step.tmp.1") && make(dir, "step-00000002.tmp.mine") &&
+             make(dir, "step-00000002.tmp.0123456789abcdef/weights"));
     LT_CHECK_OK(lt_ckpt_sweep(dir));
     LT_CHECK(!has(dir, "step-00000002.tmp.0123456789abcdef") && !has(dir, "trash.step-00000000"));
     LT_CHECK(has(dir, "mine.tmp.1") && has(dir, "step-00000001"));
+    LT_CHECK(has(dir, "trash.mine") && has(dir, "trash.step-1.txt"));
+    LT_CHECK(has(dir, "step-by-step.tmp.1") && has(dir, "step-00000002.tmp.mine"));
 }
 
 LT_TEST(checkpoint_lock_names_its_holder)

@@ -97,6 +97,8 @@ static const struct {
     { HEAD A FILES F("w", "weights", 0, 64, "[1,\"F32\",0,6,8]") END, "tensor number 1 of 1" },
     { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F64\",0,6,8]") END,
       "expected dtype F32, BF16 or F16" },
+    { HEAD A ",\n" B FILES F("w", "weights", 0, 32, "[0,\"F32\",0,6,8],[1,\"F32\",0,4,8]") END,
+      "slices overlap: more bytes than the file's 32" },
     { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6]") END, "five members" },
     { HEAD A FILES F("w", "weights", 0, 64, "[0,\"F32\",0,6,8,9]") END, "five members" },
     { HEAD A FILES F("w", "weights", 2, 64, "[0,\"F32\",0,6,8]") END, "rank 2 of 2" },
@@ -120,7 +122,6 @@ static const struct {
     { HEAD A FILES "{\"name\":\"w\",\"size\":1}" END, "a file lacks a member" },
     { HEAD A FILES "{\"name\":\"w\",\"size\":1,\"crc32c\":[\"1\"]}" END, "8 hex digits" },
     { "{\"format\":\"x\",", "expected format lt-checkpoint" },
-    { "{\"format\":\"lt-checkpoint\",\"version\":2,", "version 2 is not known, expected 1" },
     { "{\"format\":\"lt-checkpoint\",\"block_bytes\":4096,", "block_bytes 4096 is not known" },
     { "{\"format\":\"lt-checkpoint\",\"format\":\"lt-checkpoint\",", "\"format\" stands twice" },
     { "{\"colour\":1,", "unknown member" },
@@ -135,6 +136,14 @@ LT_TEST(manifest_refuses_each_broken_rule)
 
         LT_CHECK_FAILS(parse(broken[i].body, &m), LT_EFORMAT, broken[i].part);
     }
+}
+
+LT_TEST(manifest_of_another_version_is_not_called_damaged)
+{
+    lt_manifest *m = NULL;
+
+    LT_CHECK_FAILS(parse("{\"format\":\"lt-checkpoint\",\"version\":2,\"new\":1,", &m), LT_ENOTSUP,
+                   "version 2 is not known, expected 1");
 }
 
 LT_TEST(manifest_digest_covers_every_byte)

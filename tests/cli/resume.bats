@@ -70,3 +70,18 @@ losses() {
     paste -d' ' alone spread
     paste -d' ' alone spread | awk '{ d = $4 / $2 - 1; if ($1 != $3 || d > 1e-6 || d < -1e-6) exit 1; n++ } END { exit n != 9 }'
 }
+
+@test "resume: a folder that vanishes under a save costs that checkpoint, not the run" {
+    strace -qq -o /dev/null true 2>/dev/null || skip "strace is missing or may not trace here"
+    cd "$BATS_TEST_TMPDIR"
+    cat >run.yaml <<END
+model: { name: gpt2, vocab_size: 280, n_positions: 32, n_layer: 1, n_head: 2, n_embd: 16 }
+training: { steps: 8, batch_size: 2, gradient_accumulation_steps: 1, lr: 1.0e-3, warmup_steps: 2 }
+data: { train: $data/train.manifest, val: $data/val.manifest }
+checkpoint: { dir: ck, every_steps: 5 }
+END
+    run strace -f -qq -o /dev/null -e trace=rename -e inject=rename:error=ENOENT lt-train run.yaml
+    [ "$status" -eq 1 ] # the last one failed, too
+    [[ "$output" == *"step 5: no checkpoint: "*"No such file or directory; training goes on"* ]]
+    [[ "$output" == *"error: ck/step-00000008.tmp."*"No such file or directory" ]]
+}

@@ -312,6 +312,8 @@ END
     run lt-train t.yaml --model.n_layer=3
     [ "$status" -eq 1 ]
     [[ "$output" == *"transformer.h.2"* ]]
+    run lt-train t.yaml --model.n_head=1 # the same shapes, another model
+    [[ "$output" == *"ck/step-00000005 was trained with n_head "*", this run has 1;"* ]]
     run lt-train t.yaml --data.train=data/val.manifest
     [ "$status" -eq 1 ]
     [[ "$output" == *"was trained with data set "* ]]
