@@ -190,14 +190,33 @@ static bool is_model_folder(const char *folder)
     return look_at_target(folder, true, &replaces) == LT_OK;
 }
 
+static char *parent_of(const char *path) /* free() it */
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? lt_asprintf("%.*s", slash == path ? 1 : (int)(slash - path), path)
+                 : lt_strdup(".");
+}
+
 static lt_err fsync_parent(const char *path)
 {
-    char *dir = lt_strdup(path), *slash = strrchr(dir, '/');
-    lt_err err;
+    char *dir = parent_of(path);
+    lt_err err = lt_fsync_dir(dir);
 
-    if (slash)
-        slash[slash == dir] = '\0';
-    err = lt_fsync_dir(slash ? dir : ".");
+    free(dir);
+    return err;
+}
+
+/* A step that is retired goes with all that is in it. */
+static lt_err refuse_inside_step(const char *folder)
+{
+    char *dir = parent_of(folder), *manifest = lt_path_join(dir, LT_MANIFEST_NAME);
+    lt_err err = LT_OK;
+
+    if (lt_path_exists(manifest))
+        err = lt_fail(LT_EIO, "%s: %s is a checkpoint, which lt-train may remove with all in it",
+                      folder, dir);
+    free(manifest);
     free(dir);
     return err;
 }
@@ -260,6 +279,7 @@ lt_err lt_hf_export(lt_ckpt *c, const char *folder, const lt_hf_export_options *
     LT_BUG_ON(!lt_ckpt_dtype_ok(o->dtype));
     for (size_t n = strlen(target); n > 1 && target[n - 1] == '/'; n--)
         target[n - 1] = '\0';
+    LT_TRY(err = refuse_inside_step(target));
     LT_TRY(err = look_at_target(target, o->force, &replaces));
     LT_TRY(err = plan_files(&plan, lt_ckpt_manifest(c), o));
     LT_TRY(err = make_temporary(target, &tmp, &held));

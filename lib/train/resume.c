@@ -52,8 +52,13 @@ static lt_err fall_back(const char *dir, const char *path, char **older)
     lt_err err;
 
     lt_err_take(&damage);
-    LT_TRY(err = lt_remove_tree(aside));
-    LT_TRY(err = lt_rename_sync(path, aside));
+    err = lt_remove_tree(aside);
+    if (err == LT_OK)
+        err = lt_rename_sync(path, aside);
+    if (err != LT_OK) {
+        lt_log_warn("%s", damage.text);
+        goto fail;
+    }
     if (lt_ckpt_find(dir, older) != LT_OK) {
         LT_TRY(err = lt_rename_sync(aside, path)); /* or the next start would find nothing */
         lt_err_give(&damage);

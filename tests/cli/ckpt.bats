@@ -70,6 +70,18 @@ flip() { # FILE OFFSET
     lt-ckpt-merge -q --verify "$broken"
 }
 
+@test "ckpt: no model goes into a checkpoint, which may be retired with all in it" {
+    copy
+    run lt-ckpt-merge "$broken" -o "$broken/model"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"$broken/model: $broken is a checkpoint, which lt-train may remove with all in it"* ]]
+    [ ! -e "$broken/model" ]
+    cd "$broken"
+    run lt-ckpt-merge . -o model
+    [ "$status" -eq 1 ]
+    [ ! -e model ]
+}
+
 @test "ckpt: the next merge removes the folder that a killed one left" {
     sh -c 'exit 0' & dead=$!
     wait $dead
