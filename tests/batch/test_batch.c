@@ -303,6 +303,16 @@ LT_TEST(batch_once_stops_behind_the_last_window)
     LT_CHECK_OK(lt_batcher_next(b, &batch));
     LT_CHECK(!batch);
     lt_batcher_close(b);
+    o.first_sample = 12 * (steps - 1);
+    LT_CHECK_OK(lt_batcher_open(&b, &o));
+    LT_CHECK_OK(lt_batcher_next(b, &batch));
+    LT_CHECK(batch);
+    LT_CHECK_INT(batch->n_samples, windows - o.first_sample);
+    lt_batcher_release(b);
+    LT_CHECK_OK(lt_batcher_next(b, &batch));
+    LT_CHECK(!batch);
+    lt_batcher_close(b);
+    o.first_sample = 0;
     o.max_steps = 2;
     LT_CHECK_OK(lt_batcher_open(&b, &o));
     for (int i = 0; i < 3; i++) {
