@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "comm/watch_hub.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -56,8 +57,11 @@ static void end(hub_thread *t)
 static lt_err connect_as(const hub_thread *t, int rank, int *fd)
 {
     lt_watch_message hello = lt_watch_message_make(LT_WATCH_HELLO, 0, rank), welcome;
+    lt_err err = lt_watch_connect(fd, t->address.data, &hello, &welcome);
 
-    return lt_watch_connect(fd, t->address.data, &hello, &welcome);
+    if (err == LT_OK)
+        LT_BUG_ON(fcntl(*fd, F_SETFL, 0) != 0); /* recv below is to wait */
+    return err;
 }
 
 LT_TEST(watch_hub_welcomes_a_member_once)
