@@ -16,12 +16,14 @@ for t in "$B"/tests/device/test_device "$B"/tests/device/test_ops "$B"/tests/dev
     [ -x "$t" ] || continue
     "$t" >"$out" 2>&1
     rc=$?
-    [ $rc -le 1 ] || echo "not ok - $t died with status $rc" >>"$out"
-    if [ $rc -ne 0 ]; then
+    [ $rc -eq 0 ] || grep -q '^not ok' "$out" || echo "not ok - $t ended with status $rc" >>"$out"
+    grep -q '^1\.\.[1-9]' "$out" || echo "not ok - $t did not come to its end" >>"$out"
+    if grep -q '^not ok' "$out"; then
         echo "--- $t"
         grep -v '^ok ' "$out"
     fi
-    passed=$((passed + $(grep -c '^ok ' "$out")))
+    grep '^ok .* # SKIP' "$out" | sed 's/^ok/skipped:/'
+    passed=$((passed + $(grep '^ok ' "$out" | grep -vc ' # SKIP ')))
     failed=$((failed + $(grep -c '^not ok' "$out")))
 done
 

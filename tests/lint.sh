@@ -50,10 +50,13 @@ check_format()
         return
     fi
     files "lib tools tests" '*.c' '*.h' '*.cu' '*.cuh' |
-        xargs -r "$format" --dry-run -Werror 2>&1 |
-        awk -F: '/error: code should be clang-formatted/ && !seen[$1]++ {
-            print $1 ":" $2 ": not as clang-format writes it (clang-format -i " $1 ")"
-        }' >>"$found"
+        xargs -r "$format" --dry-run -Werror >"$work/format" 2>&1 || status=$?
+    awk -F: -v failed="${status:-0}" '/error: code should be clang-formatted/ {
+            if (!seen[$1]++)
+                print $1 ":" $2 ": not as clang-format writes it (clang-format -i " $1 ")"
+            failed = 0
+        }
+        END { if (failed) print ".clang-format:1: clang-format itself failed: " $0 }' "$work/format" >>"$found"
 }
 
 # One pass over the sources with comments blanked: rooms, calls, conditions.

@@ -14,8 +14,31 @@ PATH="$PWD/$B/bin:$PATH"
 export PATH B MPIRUN
 # Open MPI's hwloc would look for X displays at localhost, which a bare machine asks of the network.
 export HWLOC_COMPONENTS="${HWLOC_COMPONENTS:--gl}"
+LIMIT=${LIMIT:-600} # seconds for one program, one bats file
 log=$(mktemp) && out=$(mktemp) || exit 1
 trap 'rm -f "$log" "$out"' EXIT
+
+# judge STATUS WHAT: puts $out into the log; with one failure more where the program ended badly without
+# naming one, or before it had run all the tests of its plan, "1..N"
+judge()
+{
+    verdict=$(awk -v status="$1" -v what="$2" '
+        /^1\.\.[1-9]/ && !planned { planned = substr($1, 4) + 0 }
+        /^(not )?ok / { n++ }
+        /^not ok/ { failed = 1 }
+        END {
+            if (status == 124) print "not ok - " what " took too long and was stopped"
+            else if (status > 1 || (status && !failed)) print "not ok - " what " ended with status " status
+            else if (!planned) print "not ok - " what " ended without a plan, after " n + 0 " tests"
+            else if (n < planned) print "not ok - " what ": expected " planned " tests, found " n + 0
+        }' "$out")
+    [ -z "$verdict" ] || echo "$verdict" >>"$out"
+    if grep -q '^not ok' "$out"; then
+        echo "--- $2"
+        grep -v '^ok ' "$out"
+    fi
+    cat "$out" >>"$log"
+}
 
 units=1 ranks=1 cli=1
 if [ "${1:-}" = --units ]; then
@@ -26,14 +49,8 @@ elif [ "${1:-}" = --ranks ]; then
 fi
 for t in "$@"; do
     [ $units = 1 ] || break
-    "$t" >"$out" 2>&1
-    rc=$?
-    [ $rc -le 1 ] || echo "not ok - $t died with status $rc" >>"$out"
-    if [ $rc -ne 0 ]; then
-        echo "--- $t"
-        grep -v '^ok ' "$out"
-    fi
-    cat "$out" >>"$log"
+    timeout --foreground -k 5 $LIMIT "$t" >"$out" 2>&1
+    judge $? "$t"
 done
 
 # run_ranks N COMMAND...: the command under mpirun; more ranks than cores and root are fine here
@@ -59,21 +76,14 @@ if [ $ranks = 1 ]; then
         fi
         for n in 1 2 3 4; do
             run_ranks $n "$t" >"$out" 2>&1
-            rc=$?
-            [ $rc -eq 0 ] || grep -q '^not ok' "$out" ||
-                echo "not ok - $n ranks: $t ended with status $rc" >>"$out"
-            if [ $rc -ne 0 ]; then
-                echo "--- $t, $n ranks"
-                grep -v '^ok ' "$out"
-            fi
-            cat "$out" >>"$log"
+            judge $? "$t, $n ranks"
         done
     done
 fi
 if [ $cli = 1 ] && ls tests/cli/*.bats >/dev/null 2>&1; then
     for f in ${BATS_FILES:-tests/cli/*.bats}; do
-        bats --tap "$f" >"$out" 2>&1 || { echo "--- $f"; grep -v '^ok ' "$out"; }
-        cat "$out" >>"$log"
+        timeout --foreground -k 5 $LIMIT bats --tap "$f" >"$out" 2>&1
+        judge $? "$f"
     done
 fi
 failed=$(grep -c '^not ok' "$log")

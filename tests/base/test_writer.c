@@ -3,11 +3,18 @@
 #include "lt_test.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A fresh empty folder of the scratch space. */
@@ -269,4 +276,50 @@ LT_TEST(paced_writer_writes_the_same)
     lt_buf_release(&b);
     free(path);
     free(data);
+}
+
+/* From here on the disk of this process fails while pages are written back. */
+static bool refuse_write_back(void)
+{
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sync_file_range, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { LT_COUNT(rules), rules };
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* The kernel tells of it once: the sync at the end may well succeed. */
+LT_TEST(paced_writer_keeps_a_fault_of_the_write_back)
+{
+    enum { N = 1 << 20, REFUSED = 1, NOT_ALLOWED = 2 };
+    char *path = lt_strdup(lt_test_tmp("write-back")), *data = lt_new0(N);
+    int status = -1;
+    pid_t child = fork();
+
+    if (child == 0) {
+        lt_writer *w;
+
+        if (!refuse_write_back())
+            _exit(NOT_ALLOWED);
+        if (lt_writer_open(&w, path) != LT_OK)
+            _exit(3);
+        lt_writer_pace(w, 1 << 16);
+        if (lt_writer_write(w, data, N) == LT_EIO && lt_writer_commit(w) == LT_EIO &&
+            strstr(lt_err_text(), "write-back: Input/output"))
+            _exit(REFUSED);
+        _exit(0);
+    }
+    LT_CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    if (WEXITSTATUS(status) == NOT_ALLOWED)
+        lt_test_skip("no seccomp filters here");
+    else
+        LT_CHECK_INT(WEXITSTATUS(status), REFUSED);
+    LT_CHECK(!lt_path_exists(path));
+    free(data);
+    free(path);
 }

@@ -301,6 +301,16 @@ LT_TEST(batch_once_stops_behind_the_last_window)
     LT_CHECK_OK(lt_batcher_next(b, &batch));
     LT_CHECK(!batch);
     lt_batcher_close(b);
+    o.first_sample = 12 * (steps - 1);
+    LT_CHECK_OK(lt_batcher_open(&b, &o));
+    LT_CHECK_OK(lt_batcher_next(b, &batch));
+    LT_CHECK(batch);
+    LT_CHECK_INT(batch->n_samples, windows - o.first_sample);
+    lt_batcher_release(b);
+    LT_CHECK_OK(lt_batcher_next(b, &batch));
+    LT_CHECK(!batch);
+    lt_batcher_close(b);
+    o.first_sample = 0;
     o.max_steps = 2;
     LT_CHECK_OK(lt_batcher_open(&b, &o));
     for (int i = 0; i < 3; i++) {
@@ -333,6 +343,33 @@ LT_TEST(batch_refuses_what_cannot_be_done)
     lt_dataset_close(d);
 }
 
+LT_TEST(batch_cannot_mask_documents_that_are_not_recorded)
+{
+    const uint32_t ids[200] = { 1, 2, 3 };
+    lt_shard_writer_options w = {
+        .vocab_size = VOCAB, .eot_id = 0, .bos_id = LT_NO_TOKEN, .frame_log2 = 6, .level = 3
+    };
+    char dir[512], path[600];
+    lt_shard_series *s;
+    lt_batcher_options o;
+    lt_batcher *b;
+    lt_dataset *d;
+
+    snprintf(dir, sizeof dir, "%s", lt_test_tmp("plain"));
+    LT_CHECK_OK(lt_mkdirs(dir));
+    s = lt_shard_series_new(dir, "train", SHARD, &w);
+    LT_CHECK_OK(lt_shard_series_append(s, ids, LT_COUNT(ids)));
+    LT_CHECK_OK(lt_shard_series_finish(s));
+    lt_shard_series_free(s);
+    snprintf(path, sizeof path, "%s/train.manifest", dir);
+    LT_CHECK_OK(lt_dataset_open(&d, path));
+    LT_CHECK(!lt_dataset_has_documents(d));
+    o = options(d);
+    o.document_mask = true;
+    LT_CHECK_FAILS(lt_batcher_open(&b, &o), LT_EMISMATCH, "no document ends are recorded");
+    lt_dataset_close(d);
+}
+
 /* The thread's fault reaches the caller, after the batches that were still good. */
 LT_TEST(batch_hands_over_the_fault_of_its_thread)
 {
@@ -342,6 +379,7 @@ LT_TEST(batch_hands_over_the_fault_of_its_thread)
     lt_batcher *b;
     lt_dataset *d;
     lt_err err = LT_OK;
+    int steps = 0;
     FILE *f;
 
     LT_CHECK_OK(lt_dataset_open(&d, manifest_path()));
@@ -350,13 +388,18 @@ LT_TEST(batch_hands_over_the_fault_of_its_thread)
     f = fopen(path, "r+b");
     LT_CHECK(f && fseek(f, 320 + 12, SEEK_SET) == 0 && fputc(0xff, f) == 0xff && fclose(f) == 0);
     o = options(d);
+    o.shuffle = false; /* tokens 1800 to 2400 are step 3; shard 3 begins at 2100 */
     LT_CHECK_OK(lt_batcher_open(&b, &o));
-    for (int step = 0; step < 20 && err == LT_OK; step++) {
+    for (; steps < 20 && err == LT_OK; steps++) {
         err = lt_batcher_next(b, &batch);
-        if (err == LT_OK)
-            lt_batcher_release(b);
+        if (err != LT_OK)
+            break;
+        lt_batcher_release(b);
+        if (steps == 1)
+            usleep(100000); /* the thread has made step 2 and failed in step 3 */
     }
     LT_CHECK_INT(err, LT_EFORMAT);
+    LT_CHECK_INT(steps, 3);
     LT_CHECK(strstr(lt_err_text(), "train-00003.lts.zst: frame 0 at byte 320 is damaged"));
     LT_CHECK(strncmp(lt_err_text(), "sample ", 7) == 0);
     lt_batcher_close(b);

@@ -1,4 +1,5 @@
 /* A checkpoint as a tensor space: ranges from any layout, and every damage named. */
+#include "base/hash.h"
 #include "ckpt/checkpoint_dir.h"
 #include "ckpt_fixture.h"
 
@@ -81,6 +82,38 @@ LT_TEST(checkpoint_converts_while_reading)
     free(path);
 }
 
+/* More than the reader converts at once. */
+LT_TEST(checkpoint_converts_long_slices)
+{
+    enum { N = 100003 };
+    const lt_ckpt_tensor t = { "w", LT_BF16, 1, { N, 0 }, LT_HF_LINEAR, true };
+    uint16_t *bf16 = lt_new_array0(N, sizeof *bf16);
+    const lt_ckpt_slice s = { LT_CKPT_WEIGHTS, "w", LT_BF16, 0, N, bf16 };
+    const lt_ckpt_save_request rq = { .step = { 1, 0, 0, "r" },
+                                      .tensors = &t,
+                                      .n_tensors = 1,
+                                      .slices = &s,
+                                      .n_slices = 1,
+                                      .world = 1 };
+    float *got = lt_new_array0(N, sizeof *got);
+    char dir[512], *path = NULL;
+    lt_ckpt *c = NULL;
+    int wrong = 0;
+
+    for (int i = 0; i < N; i++)
+        bf16[i] = (uint16_t)(0x3f80 + i % 997);
+    LT_CHECK_OK(lt_ckpt_save(fixture_dir(dir, "convert_long"), &rq, &path));
+    LT_CHECK_OK(lt_ckpt_open(&c, path));
+    LT_CHECK_OK(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "w", 5, N - 5, got, LT_F32));
+    for (int i = 5; i < N; i++)
+        wrong += got[i - 5] != lt_bf16_to_f32(bf16[i]);
+    lt_ckpt_close(c);
+    free(path);
+    free(got);
+    free(bf16);
+    LT_CHECK_INT(wrong, 0);
+}
+
 LT_TEST(checkpoint_read_says_what_is_not_there)
 {
     char dir[512], path[600];
@@ -117,7 +150,66 @@ LT_TEST(checkpoint_check_names_what_differs)
     t[1].dims[0] = 8;
     LT_CHECK_FAILS(lt_ckpt_check(c, t, 3), LT_EMISMATCH,
                    "tensor wte.weight: expected shape [8, 4], found [6, 4]");
+    memcpy(t, fix_tensors, sizeof fix_tensors);
+    t[0].layout = LT_HF_LINEAR;
+    LT_CHECK_FAILS(lt_ckpt_check(c, t, 3), LT_EMISMATCH,
+                   "tensor h.0.c_fc.weight: the Hugging Face layout differs");
     lt_ckpt_close(c);
+}
+
+/* Puts `to` for every `from` into the MANIFEST, under a digest that is right again. */
+static lt_err forge(const char *step, const char *from, const char *to)
+{
+    char *path = lt_path_join(step, LT_MANIFEST_NAME), hex[LT_SHA256_HEX];
+    uint8_t digest[LT_SHA256_BYTES];
+    lt_buf old = { 0 }, new = { 0 };
+    const char *end, *at, *hit;
+    lt_sha256 sha;
+    lt_err err;
+
+    LT_TRY(err = lt_file_read_all(&old, path, 1 << 20));
+    end = strstr(lt_buf_cstr(&old), "\"sha256\"");
+    for (at = old.data; (hit = strstr(at, from)) && hit < end; at = hit + strlen(from))
+        lt_buf_printf(&new, "%.*s%s", (int)(hit - at), at, to);
+    lt_buf_append(&new, at, (size_t)(end - at));
+    lt_sha256_init(&sha);
+    lt_sha256_update(&sha, new.data, new.size);
+    lt_sha256_final(&sha, digest);
+    lt_sha256_hex(digest, hex);
+    lt_buf_printf(&new, "\"sha256\":\"%s\"}\n", hex);
+    err = lt_file_write_atomic(path, new.data, new.size);
+fail:
+    lt_buf_release(&old);
+    lt_buf_release(&new);
+    free(path);
+    return err;
+}
+
+/* Every sum is right, but the MANIFEST is another one's. */
+LT_TEST(checkpoint_verify_compares_headers_with_the_manifest)
+{
+    static const struct {
+        const char *from, *to, *found;
+    } lies[] = {
+        { "\"group\":\"exp_avg\"", "\"group\":\"exp_abc\"", "header: group is \"exp_avg\"" },
+        { "[2,\"F32\"", "[2,\"F16\"", "tensor ln_f.bias is not where the MANIFEST says" },
+        { NULL, "0123456789abcdef", "header: attempt is \"" },
+    };
+    char dir[512], path[600], attempt[LT_CKPT_ATTEMPT_BYTES];
+    lt_ckpt *c = NULL;
+
+    for (size_t i = 0; i < LT_COUNT(lies); i++) {
+        LT_CHECK_OK(fixture_save(fixture_dir(dir, "forged"), 1));
+        snprintf(path, sizeof path, "%s/step-00000001", dir);
+        LT_CHECK_OK(lt_ckpt_open(&c, path));
+        LT_CHECK_OK(lt_ckpt_verify(c, NULL));
+        snprintf(attempt, sizeof attempt, "%s", lt_ckpt_manifest(c)->attempt);
+        lt_ckpt_close(c);
+        LT_CHECK_OK(forge(path, lies[i].from ? lies[i].from : attempt, lies[i].to));
+        LT_CHECK_OK(lt_ckpt_open(&c, path));
+        LT_CHECK_FAILS(lt_ckpt_verify(c, NULL), LT_EFORMAT, lies[i].found);
+        lt_ckpt_close(c);
+    }
 }
 
 /* Holes and overlaps between ranks are found before the commit; nothing is left behind. */

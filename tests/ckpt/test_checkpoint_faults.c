@@ -171,6 +171,26 @@ static uint64_t newest(const char *dir)
     return step;
 }
 
+/* No step folder that lacks something. */
+static bool all_whole(const char *dir)
+{
+    DIR *d = opendir(dir);
+    bool whole = d != NULL;
+
+    for (const struct dirent *e; whole && (e = readdir(d)) != NULL;) {
+        char *path = lt_path_join(dir, e->d_name);
+        lt_ckpt *c = NULL;
+
+        if (strncmp(e->d_name, "step-", 5) == 0 && !strstr(e->d_name, ".tmp."))
+            whole = lt_ckpt_open(&c, path) == LT_OK;
+        lt_ckpt_close(c);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+    return whole;
+}
+
 /* Kills `work` at every call; `first` and `last` are the steps that may be found afterwards. */
 static void kill_everywhere(const char *name, child_work work, uint64_t before, uint64_t last)
 {
@@ -194,6 +214,7 @@ static void kill_everywhere(const char *name, child_work work, uint64_t before, 
         LT_FAIL_IF(found != before && found != last, "killed at call %d: step %d is found: %s", k,
                    (int)found, lt_err_text());
         LT_FAIL_IF(seen_last && found != last, "killed at call %d: the commit was undone", k);
+        LT_FAIL_IF(!all_whole(dir), "killed at call %d: a step is not whole: %s", k, lt_err_text());
         seen_last = found == last && last != before;
         LT_CHECK_OK(lt_ckpt_sweep(dir));
         LT_CHECK(count_matching(dir, ".tmp.") == 0 && count_matching(dir, "trash.") == 0);

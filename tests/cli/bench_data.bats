@@ -100,7 +100,7 @@ losses() { jq -r 'select(.loss_hex) | .loss_hex' "$1/metrics.jsonl"; }
     lt-bench init c.yaml -o start
     [ "$(jq -r '"\(.n_layer) \(.n_embd) \(.vocab_size)"' start/config.json)" = "2 16 512" ]
     lt-train c.yaml -q
-    lt-train c.yaml -q --model.path=start --model.name= --checkpoint.dir=ck2 --logging.dir=logs2
+    lt-train c.yaml -q --model.path=start --model.name=null --checkpoint.dir=ck2 --logging.dir=logs2
     [ "$(losses logs | wc -l)" -eq 6 ]
     [ "$(losses logs)" = "$(losses logs2)" ]
     lt-bench init c.yaml --training.seed=99 -o other
@@ -120,7 +120,7 @@ losses() { jq -r 'select(.loss_hex) | .loss_hex' "$1/metrics.jsonl"; }
     run lt-bench init c.yaml -o start
     [ "$status" -eq 2 ]
     [[ "$output" == *"start/model.safetensors is there already"* ]]
-    run lt-bench init c.yaml --model.path=start --model.name= -o again
+    run lt-bench init c.yaml --model.path=start --model.name=null -o again
     [ "$status" -eq 2 ]
     [[ "$output" == *"this model starts from the weights in start"* ]]
     [ ! -e again ]

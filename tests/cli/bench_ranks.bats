@@ -134,6 +134,7 @@ need_mpi() {
     [ "$status" -eq 1 ]
     [[ "$output" == *"stage1, batch 1: false ended with status 1"*"1 of 1 rows failed"* ]]
     run lt-bench dataparallel $tiny --batch=1 --rows=stage1 --mpirun=echo
+    [ "$status" -eq 1 ]
     [[ "$output" == *"echo: expected a line of JSON, found none"* ]]
 }
 

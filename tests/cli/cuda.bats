@@ -40,7 +40,8 @@ training: { steps: 1, batch_size: 1 }
 END
     run lt-train t.yaml --device=cuda
     is_one_sentence lt-train
-    [ ! -e checkpoints ] && [ ! -e logs ] # nothing was begun
+    [ ! -e checkpoints ] # nothing was begun
+    [ ! -e logs ]
     lt-train t.yaml --device=auto
 }
 

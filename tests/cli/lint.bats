@@ -57,6 +57,11 @@ has() {
     lint
     [ "$status" -eq 1 ]
     has "lib/text/ugly.h:1: not as clang-format writes it (clang-format -i lib/text/ugly.h)"
+    rm "$tree/lib/text/ugly.h"
+    printf 'NoSuchKey: yes\n' >"$tree/.clang-format"
+    lint
+    [ "$status" -eq 1 ]
+    [[ "${lines[0]}" == ".clang-format:1: clang-format itself failed: "* ]]
 }
 
 @test "a missing clang-format is said and the other checks still count" {

@@ -16,7 +16,8 @@ small() { # a data set of several shards in ./set
     [ "$status" -eq 0 ]
     [ "${lines[0]}" = "lt-shard: train: 5657 tokens, 271 documents, 3 shards" ]
     [ "${lines[1]}" = "lt-shard: val: 604 tokens, 29 documents, 1 shard" ]
-    lt-shard cat set/train.manifest >out && lt-shard cat set/val.manifest >>out
+    lt-shard cat set/train.manifest >out
+    lt-shard cat set/val.manifest >>out
     sort out | cmp - <(sort "$streams/docs.ids")
     [ "$(cat set/tokenizer.json)" = '{"version": "1.0", "name": "test"}' ]
     [ "$(ls set | tr '\n' ' ')" = "tokenizer.json train-00000.lts.zst train-00001.lts.zst train-00002.lts.zst train.manifest val-00000.lts.zst val.manifest " ]
@@ -43,7 +44,8 @@ small() { # a data set of several shards in ./set
     for j in 1 2 5; do
         cat "$streams/docs.lts" | lt-shard --out t$j -j $j --frame-tokens-log2 7 - "$streams/docs.lts" 2>/dev/null
     done
-    diff -r t1 t2 && diff -r t1 t5
+    diff -r t1 t2
+    diff -r t1 t5
     [ "$(lt-shard info --json t1/train.manifest t1/val.manifest | grep -o '"documents": [0-9]*' | awk '{n += $2} END {print n}')" = 600 ]
 }
 
@@ -60,7 +62,8 @@ small() { # a data set of several shards in ./set
     run lt-shard --out book "$streams/book.lts"
     [ "$status" -eq 2 ]
     [[ "$output" == *"val=0.01 received none of the 1 document: ask for a larger share, split by blocks of tokens (--split-by tokens:4096), or make one split (--split train=1)"* ]]
-    [ ! -e book/train.manifest ] && [ ! -e book/lt-shard.unfinished ]
+    [ ! -e book/train.manifest ]
+    [ ! -e book/lt-shard.unfinished ]
     run lt-shard --out book --split-by tokens:10000000 "$streams/book.lts"
     [ "$status" -eq 2 ]
     [[ "$output" == *"received none of the 1 block: ask for a larger share, split by blocks of tokens (--split-by tokens:N with a smaller N)"* ]]

@@ -122,6 +122,7 @@ tokenize() { lt-tokenize "$@" 2>stderr; }
     [ "$status" -eq 0 ]
     [ "$output" = "Hello world" ]
     run tokenize -t gpt2 --decode - <<<"$(printf '15496\n\n995 50256')"
+    [ "$status" -eq 0 ]
     [ "$output" = "$(printf 'Hello\n\n world<|endoftext|>')" ]
     lt-tokenize -q -t gpt2 --ids "$data/train_sample.txt" | lt-tokenize -t gpt2 --decode - >back
     cmp back "$data/train_sample.txt"

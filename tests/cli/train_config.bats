@@ -218,6 +218,7 @@ END
 @test "train: what the plan says is what training takes" {
     mib=$(lt-train t.yaml --plan --json | jq '.total / 1048576 * 10 | round / 10')
     run lt-train t.yaml --training.steps=1
+    [ "$status" -eq 0 ]
     [[ "$output" == *", $mib MiB in use"* ]]
 }
 

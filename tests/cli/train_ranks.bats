@@ -133,7 +133,8 @@ saved_step() {
         [ "$(n_errors)" -eq 1 ]
         [[ "$errors" == *"${wrong#*/}"* ]]
     done
-    [ ! -e ck ] && [ ! -e logs ]
+    [ ! -e ck ]
+    [ ! -e logs ]
 }
 
 @test "train ranks: missing data is said once; what only one rank misses is said with its name" {
@@ -150,7 +151,8 @@ saved_step() {
         [ "$(grep -c 'error: ' <<<"$output")" -eq 1 ]
         [[ "$output" == *"lt-train: error: rank 2 ("*"): "*"gone"* ]]
     done
-    [ ! -e ck ] && [ ! -e logs ]
+    [ ! -e ck ]
+    [ ! -e logs ]
 }
 
 @test "train ranks: --plan, --print-config and --dry-run speak once, whatever starts them" {

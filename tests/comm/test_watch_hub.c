@@ -4,8 +4,11 @@
 #include "base/clock.h"
 #include "comm/watch_hub.h"
 
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -54,8 +57,11 @@ static void end(hub_thread *t)
 static lt_err connect_as(const hub_thread *t, int rank, int *fd)
 {
     lt_watch_message hello = lt_watch_message_make(LT_WATCH_HELLO, 0, rank), welcome;
+    lt_err err = lt_watch_connect(fd, t->address.data, &hello, &welcome);
 
-    return lt_watch_connect(fd, t->address.data, &hello, &welcome);
+    if (err == LT_OK)
+        LT_BUG_ON(fcntl(*fd, F_SETFL, 0) != 0); /* recv below is to wait */
+    return err;
 }
 
 LT_TEST(watch_hub_welcomes_a_member_once)
@@ -73,8 +79,8 @@ LT_TEST(watch_hub_welcomes_a_member_once)
 
 LT_TEST(watch_hub_refuses_a_wrong_key_and_noise)
 {
-    lt_watch_message forged, welcome;
-    char noise[2 * sizeof forged];
+    lt_watch_message welcome;
+    char noise[2 * sizeof welcome];
     hub_thread t;
     int fd = -1;
     char digit;
@@ -93,11 +99,6 @@ LT_TEST(watch_hub_refuses_a_wrong_key_and_noise)
     }
     close(fd);
     LT_CHECK_OK(connect_as(&t, 0, &fd));
-    /* a member that speaks for another rank */
-    forged = lt_watch_message_make(LT_WATCH_LEFT, t.key, 1);
-    LT_CHECK(send(fd, &forged, sizeof forged, MSG_NOSIGNAL) == (ssize_t)sizeof forged);
-    while (recv(fd, &welcome, sizeof welcome, 0) > 0) {
-    }
     close(fd);
     end(&t);
 }
@@ -114,6 +115,51 @@ LT_TEST(watch_hub_is_closed_to_all_when_its_members_are_there)
     for (int r = 0; r < WORLD; r++)
         close(members[r]);
     end(&t);
+}
+
+LT_TEST(watch_hub_hangs_up_on_a_member_that_speaks_for_another)
+{
+    lt_watch_message forged, beat;
+    hub_thread t;
+    int fd = -1, n_beats = 0;
+
+    LT_CHECK_OK(start(&t));
+    LT_CHECK_OK(connect_as(&t, 0, &fd));
+    forged = lt_watch_message_make(LT_WATCH_LEFT, t.key, 1);
+    LT_CHECK(send(fd, &forged, sizeof forged, MSG_NOSIGNAL) == (ssize_t)sizeof forged);
+    while (recv(fd, &beat, sizeof beat, 0) > 0 && n_beats < 25) /* that were under way */
+        n_beats++;
+    close(fd);
+    end(&t);
+    LT_CHECK(n_beats < 25);
+}
+
+/* Whoever connects and says nothing takes a place for a few seconds only. */
+LT_TEST(watch_hub_does_not_keep_silent_guests)
+{
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int listener = -1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    const double now = 100;
+    lt_buf address = { 0 };
+    lt_watch_hub *hub = NULL;
+    uint64_t key;
+    ssize_t early, late;
+    char byte;
+
+    LT_CHECK_OK(lt_watch_listen(&listener, &key, &address));
+    to.sin_port = htons((uint16_t)strtol(strrchr(address.data, ':') + 1, NULL, 10));
+    lt_buf_release(&address);
+    LT_CHECK_OK(lt_watch_hub_open(&hub, listener, key, WORLD, FIRST_PID, now));
+    LT_CHECK(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+    lt_watch_hub_work(hub, now);
+    lt_watch_hub_work(hub, now + LT_WATCH_SILENT_S - 1);
+    early = recv(fd, &byte, 1, MSG_DONTWAIT);
+    lt_watch_hub_work(hub, now + LT_WATCH_SILENT_S + 1);
+    late = recv(fd, &byte, 1, MSG_DONTWAIT);
+    lt_watch_hub_close(hub);
+    close(fd);
+    LT_CHECK_INT(early, -1); /* nothing there */
+    LT_CHECK_INT(late, 0);   /* the end */
 }
 
 LT_TEST(watch_hub_tells_its_members_where_rank_0_is)

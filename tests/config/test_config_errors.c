@@ -45,6 +45,8 @@ static const bad cases[] = {
       "c.yaml:1:26: training.warmup_steps: expected 0 or more, found -1" },
     { "training: {lr: fast}\n", NULL, LT_EUSAGE,
       "c.yaml:1:16: training.lr: expected a number, found \"fast\"" },
+    { "training: {lr: auto}\n", NULL, LT_EUSAGE, /* DeepSpeed's word, in its own sections only */
+      "c.yaml:1:16: training.lr: expected a number, found \"auto\"" },
     { "training: {lr: '1e-4'}\n", NULL, LT_EUSAGE,
       "c.yaml:1:16: training.lr: expected a number, found the text \"1e-4\" in quotes" },
     { "training: {lr: .inf}\n", NULL, LT_EUSAGE,

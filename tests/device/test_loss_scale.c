@@ -76,7 +76,7 @@ LT_TEST(loss_scale_follows_the_rule_over_a_million_patterns)
 
     for (uint64_t seed = 0; seed < PATTERNS; seed++) {
         lt_loss_scaling run = { .dynamic = true,
-                                .min_loss_scale = seed & 1 ? 1.0f : 0.25f,
+                                .min_loss_scale = seed & 1 ? 1.0f : 3.0f, /* no power of two */
                                 .loss_scale_window = 1 + (int64_t)(seed >> 1 & 7),
                                 .hysteresis = 1 + (uint32_t)(seed >> 4 & 3),
                                 .consecutive_hysteresis = seed >> 6 & 1 };
@@ -140,4 +140,15 @@ LT_TEST(scale_and_tokens_become_the_factor_of_the_gradient)
     LT_CHECK_NEAR(s.grad_scale, 4, 0);
     LT_CHECK_NEAR(s.inv_scale, 1.0 / 1024, 0);
     LT_CHECK_NEAR(s.loss_sum, 0, 0);
+}
+
+/* The norm is as small as PyTorch's 1e-6: that is what is divided by, too. */
+LT_TEST(clip_factor_is_that_of_pytorch)
+{
+    const double sums[] = { 1e-12, 0, 0 }; /* one square, the loss, the word */
+    lt_step_state s = { .inv_scale = 1 };
+
+    lt_step_finish_norm(&s, sums, 1, 1, 1e-6f, (lt_adamw){ .beta1 = 0.9f, .beta2 = 0.95f });
+    LT_CHECK_NEAR((double)s.grad_norm, 1e-6, 1e-12);
+    LT_CHECK_NEAR((double)s.clip, 0.5, 1e-6);
 }

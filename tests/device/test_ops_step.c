@@ -154,7 +154,8 @@ LT_TEST(grad_norm_finish_skips_what_is_not_finite)
 
 /* ---- find_nonfinite */
 
-/* Two ranges of one tensor: [0, 700) and [700, 1500). */
+/* Two ranges of one tensor: [0, 700) and [700, 1500).  A value in the first comes again in the
+ * second. */
 static uint32_t first_bad_of(lt_dtype dtype, uint32_t skip, int64_t where, double value)
 {
     const lt_step_state before = { .skip = skip, .first_bad = LT_NO_RANGE };
@@ -164,6 +165,8 @@ static uint32_t first_bad_of(lt_dtype dtype, uint32_t skip, int64_t where, doubl
     lt_range ranges[2];
 
     op_set(g->sent, 0, where, value);
+    if (where < 700)
+        op_set(g->sent, 0, where + 700, value);
     ranges[0] = (lt_range){ lt_at(g->dev, 0, 0), 700 };
     ranges[1] = (lt_range){ lt_at(g->dev, 0, 700), 800 };
     r = op_new_bytes(ranges, sizeof ranges);

@@ -50,6 +50,8 @@ static lt_zero_settings random_settings(const lt_param_table *t, uint64_t which,
     set.grad = between(which, 11, 0, 1) ? LT_BF16 : LT_F32;
     set.training = between(which, 12, 0, 5) != 0;
     set.persistence_threshold = between(which, 13, 0, 2) * between(which, 14, 0, 3000);
+    if (which % 4 == 3) /* the size of a parameter, which is no smaller than itself */
+        set.persistence_threshold = t->params[between(which, 24, 0, t->n_params - 1)].phys_count;
     set.model_persistence_threshold = between(which, 15, 0, 20000);
     set.prefetch = between(which, 16, 0, 1) * between(which, 17, 0, 200000);
     set.tile = between(which, 18, 0, 3) * (t->n_elements / between(which, 19, 4, 400));

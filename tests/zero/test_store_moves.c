@@ -1,6 +1,8 @@
 /* test_store_moves.c - what a store moves and keeps: units gathered ahead and kept, bytes as
  * planned, nothing among one, state written and read back. */
 #include "fake_training.h"
+#include "zero/store_parts.h"
+#include "zero/tier_parts.h"
 
 #include <stdatomic.h>
 
@@ -143,6 +145,26 @@ LT_TEST(store_gathers_everything_when_it_may)
     gather_case c = { { .set = stage_of(3), .announce = true }, .first = first, .second = second };
 
     c.run.set.prefetch = 1 << 20;
+    check_gathers(c);
+}
+
+/* The elements of two blocks, no more and no less: two blocks ahead of the one in use. */
+LT_TEST(store_gathers_as_many_elements_ahead_as_it_may)
+{
+    static const int first[] = { 3, 4, 5, 6, 7, 7, 7, 7, 8, 9, 9, 9, 9 };
+    static const int second[] = { 0, 0, 1, 2, 2, 2, 2, 2, 3, 4, 4, 4, 4 };
+    gather_case c = { { .set = stage_of(3), .announce = true }, .first = first, .second = second };
+    fake_model *m = fake_model_new(1, false, false);
+    lt_zero_settings set = c.run.set;
+    lt_zero_plan *plan = NULL;
+    lt_err err;
+
+    set.world = 2;
+    err = lt_zero_plan_new(&plan, m->table, &set);
+    c.run.set.prefetch = plan ? 2 * plan->units[1].count : 0;
+    lt_zero_plan_free(plan);
+    fake_model_free(m);
+    LT_CHECK_OK(err);
     check_gathers(c);
 }
 
@@ -298,8 +320,28 @@ static void break_comm(thread_rank *me, void *arg)
     me->comm->ops = &rank_comm_ops;
 }
 
+/* The tier of the parameters, or where there is none that of the optimizer, has failed. */
+static void break_tier(thread_rank *me, void *arg)
+{
+    fake_store f = fake_store_open(me, arg);
+
+    if (f.open) {
+        (void)lt_fail(LT_EIO, "record 3 is gone");
+        lt_tier_note(f.z->param_tier ? f.z->param_tier : f.z->optimizer_tier);
+        RANK_CHECK(me, lt_zero_check(f.z) == LT_EIO && strstr(lt_err_text(), "record 3"));
+    }
+    fake_store_close(&f);
+}
+
 LT_TEST(store_hands_out_what_went_wrong)
 {
+    const lt_zero_offload offload = { .kind = LT_TIER_HOST, .n_buffers = 2, .ratio = 1 };
+    fake_run run = { .set = stage_of(3) };
+
     check_run(&(fake_run){ .set = stage_of(1) }, 2, break_comm);
+    run.set.optimizer = offload;
+    check_run(&run, 1, break_tier);
+    run.set.param = offload;
+    check_run(&run, 1, break_tier);
     lt_zero_store_close(NULL);
 }

@@ -24,8 +24,8 @@ const lt_command bench_init_command = {
     "lt-bench init",
     "CONFIG.yaml [--section.key=value...] -o DIR",
     "write the weights that a run starts from",
-    "In fp32, under Hugging Face's names.  lt-train --model.path=DIR --model.name= starts from them and\n"
-    "computes what it computes without.",
+    "In fp32, under Hugging Face's names.  lt-train --model.path=DIR --model.name=null starts from\n"
+    "them and computes what it computes without.",
     options,
 };
 
