@@ -102,7 +102,7 @@ LT_TEST(checkpoint_converts_long_slices)
 
     for (int i = 0; i < N; i++)
         bf16[i] = (uint16_t)(0x3f80 + i % 997);
-    LT_CHECK_OK(lt_ckpt_save(fixture_dir(dir, "convert_long"), &rq, &path));
+    LT_CHECK_OK(save_alone(fixture_dir(dir, "convert_long"), &rq, &path));
     LT_CHECK_OK(lt_ckpt_open(&c, path));
     LT_CHECK_OK(lt_ckpt_read(c, LT_CKPT_WEIGHTS, "w", 5, N - 5, got, LT_F32));
     for (int i = 5; i < N; i++)
