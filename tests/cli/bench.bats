@@ -78,6 +78,23 @@ END
     [[ "$output" == *OVER* ]]
 }
 
+@test "bench golden: a label that the vocabulary does not have is refused" {
+    cp -r "$golden" wrong
+    python3 - <<'END'
+import json, struct
+b = bytearray(open("wrong/golden.safetensors", "rb").read())
+n = struct.unpack("<Q", b[:8])[0]
+head = json.loads(b[8:8 + n])["labels"]
+at = 8 + n + head["data_offsets"][0]
+size = {"I64": 8, "I32": 4}[head["dtype"]]
+b[at + size:at + 2 * size] = (10 ** 9).to_bytes(size, "little")
+open("wrong/golden.safetensors", "wb").write(b)
+END
+    run lt-bench golden wrong
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"labels[1]: id 1e+09, the vocabulary has "* ]]
+}
+
 @test "bench golden: usage errors and missing files" {
     run lt-bench golden
     [ "$status" -eq 2 ]

@@ -120,6 +120,11 @@ losses() { jq -r 'select(.loss_hex) | .loss_hex' "$1/metrics.jsonl"; }
     run lt-bench init c.yaml -o start
     [ "$status" -eq 2 ]
     [[ "$output" == *"start/model.safetensors is there already"* ]]
+    mkdir sharded
+    echo mine >sharded/config.json
+    run lt-bench init c.yaml -o sharded
+    [ "$status" -eq 2 ]
+    [ "$(cat sharded/config.json)" = mine ]
     run lt-bench init c.yaml --model.path=start --model.name=null -o again
     [ "$status" -eq 2 ]
     [[ "$output" == *"this model starts from the weights in start"* ]]

@@ -133,6 +133,10 @@ need_mpi() {
     run lt-bench dataparallel $tiny --batch=1 --rows=stage1 --mpirun=false
     [ "$status" -eq 1 ]
     [[ "$output" == *"stage1, batch 1: false ended with status 1"*"1 of 1 rows failed"* ]]
+    run --separate-stderr lt-bench dataparallel $tiny --batch=1 --rows=stage1 --mpirun=false --json --chart=failed.svg
+    [ "$status" -eq 1 ]
+    grep -q '>failed<' failed.svg
+    jq -e '.rows[0].max_bytes == null and .rows[0].samples_per_s == null' <<<"$output"
     run lt-bench dataparallel $tiny --batch=1 --rows=stage1 --mpirun=echo
     [ "$status" -eq 1 ]
     [[ "$output" == *"echo: expected a line of JSON, found none"* ]]
@@ -161,6 +165,10 @@ need_mpi() {
     run lt-bench dataparallel --rows=stage4
     [ "$status" -eq 2 ]
     [[ "$output" == *'--rows: expected dataparallel, stage0'*'found "stage4"'* ]]
+    for rows in "" stage0, ,stage0 stage0,,stage1; do
+        run lt-bench dataparallel --rows="$rows"
+        [ "$status" -eq 2 ]
+    done
     run lt-bench scale --stages=0,4
     [ "$status" -eq 2 ]
 }

@@ -354,10 +354,11 @@ def free_port():
 def start_ranks(n):
     """This script n times, as torchrun would; the first failure ends all.  The exit status."""
     env = dict(os.environ, WORLD_SIZE=str(n), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
-    ranks = [subprocess.Popen([sys.executable] + sys.argv, env=dict(env, RANK=str(r), LOCAL_RANK=str(r)))
-             for r in range(n)]
+    ranks = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through the finally below
     try:
+        for r in range(n):
+            ranks.append(subprocess.Popen([sys.executable] + sys.argv, env=dict(env, RANK=str(r), LOCAL_RANK=str(r))))
         while any(r.poll() is None for r in ranks) and not any(r.poll() for r in ranks):
             time.sleep(0.2)
     finally:

@@ -42,8 +42,12 @@ static void draw_bar(lt_buf *svg, const chart_bar *b, int y, double most)
 
     lt_buf_printf(svg, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>\n", LEFT - 10, y + 13,
                   b->label);
-    if (b->value <= 0)
+    lt_buf_printf(svg, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", LEFT,
+                  LEFT, y - (ROW - BAR) / 2, y + ROW - (ROW - BAR) / 2);
+    if (b->value <= 0) {
+        lt_buf_printf(svg, "<text x=\"%d\" y=\"%d\">failed</text>\n", LEFT + 8, y + 13);
         return;
+    }
     lt_buf_printf(svg,
                   "<rect class=\"c%d\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>"
                   "<text x=\"%.1f\" y=\"%d\">%.*f</text>\n",
@@ -72,8 +76,7 @@ lt_err bar_chart_write(const char *path, const char *title, const char *unit, co
         }
         draw_bar(&svg, &bars[i], y, most);
     }
-    lt_buf_printf(&svg, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n</svg>\n",
-                  LEFT, LEFT, TOP, height - 24);
+    lt_buf_printf(&svg, "</svg>\n");
     err = lt_file_write_atomic(path, svg.data, svg.size);
     lt_buf_release(&svg);
     return err;

@@ -6,7 +6,7 @@
 
 typedef struct chart_bar {
     const char *group, *label; /* a heading stands where the group changes */
-    double value;              /* > 0; else only the label is drawn */
+    double value;              /* > 0; else "failed" stands there */
     int colour;                /* 0 to 3 */
 } chart_bar;
 

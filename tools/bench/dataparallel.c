@@ -233,7 +233,7 @@ static double epoch_seconds(const table *t, const table_row *r)
 static void put_real(const char *key, double x, bool known)
 {
     if (known)
-        printf(", \"%s\": %.9g", key, x);
+        printf(", \"%s\": %.12g", key, x);
     else
         printf(", \"%s\": null", key);
 }
@@ -259,8 +259,9 @@ static void report_json(table *t)
         put_real("over_dataparallel", ours, ours > 0);
         put_real("over_torch_dp", torch, torch > 0);
         put_real("loss", r->loss, r->done && r->loss > 0);
-        printf(", \"max_bytes\": %lld, \"device_used_bytes\": %lld}", (long long)r->bytes,
-               (long long)r->used);
+        put_real("max_bytes", (double)r->bytes, r->done);
+        put_real("device_used_bytes", (double)r->used, r->done && r->used > 0);
+        printf("}");
     }
     printf("\n]}\n");
 }
@@ -296,8 +297,9 @@ static void report_table(table *t)
         printf("\n");
     }
     printf(
-        "batch: sequences on each device; over ours, over torch: samples/s against dataparallel, "
-        "torch-dp\n");
+        "batch: sequences on each device; epoch: %lld sequences; over ours, over torch: samples/s "
+        "against dataparallel, torch-dp\n",
+        (long long)t->args->epoch_samples);
 }
 
 static lt_err write_chart(const table *t)
@@ -327,7 +329,9 @@ static lt_err write_chart(const table *t)
 
 static lt_err parse_rows(table *t, const char *word)
 {
-    for (const char *at = word; *at; at += *at == ',') {
+    const char *at = word;
+
+    for (bool more = true; more; at += more) {
         size_t n = strcspn(at, ",");
         bool known = false;
 
@@ -340,6 +344,7 @@ static lt_err parse_rows(table *t, const char *word)
                            "with commas between, found \"%s\"",
                            word);
         at += n;
+        more = *at == ',';
     }
     return LT_OK;
 }

@@ -117,6 +117,15 @@ static double metadata(const golden *g, const char *key, double otherwise)
     return text && lt_parse_real(text, &value) == LT_OK ? value : otherwise;
 }
 
+static lt_err check_id(const golden *g, const char *name, uint64_t i, double id)
+{
+    if (id >= 0 && id < (double)g->config.vocab_size)
+        return LT_OK;
+    return lt_fail(LT_EMISMATCH, "%s: %s[%llu]: id %g, the vocabulary has %lld",
+                   lt_safetensors_path(g->ref), name, (unsigned long long)i, id,
+                   (long long)g->config.vocab_size);
+}
+
 /* labels are shifted inside the reference: position t predicts label t + 1 */
 static lt_err read_batch(golden *g)
 {
@@ -138,6 +147,11 @@ static lt_err read_batch(golden *g)
                       (unsigned long long)n);
         goto fail;
     }
+    for (uint64_t i = 0; i < n; i++) {
+        LT_TRY(err = check_id(g, "input_ids", i, ids[i]));
+        if (labels[i] != -100)
+            LT_TRY(err = check_id(g, "labels", i, labels[i]));
+    }
     g->rank_batch = (g->n_batch + g->args->group->world - 1) / g->args->group->world;
     room = g->rank_batch * g->args->group->world * g->seq;
     g->ids = lt_new_array0((size_t)room, sizeof *g->ids);
@@ -153,12 +167,6 @@ static lt_err read_batch(golden *g)
         g->ids[i] = (int32_t)ids[i];
         g->targets[i] = last ? -100 : (int32_t)labels[i + 1];
         g->n_tokens += g->targets[i] >= 0;
-        if (ids[i] < 0 || ids[i] >= (double)g->config.vocab_size) {
-            err = lt_fail(LT_EMISMATCH, "%s: input_ids[%lld]: id %g, the vocabulary has %lld",
-                          lt_safetensors_path(g->ref), (long long)i, ids[i],
-                          (long long)g->config.vocab_size);
-            goto fail;
-        }
     }
 fail:
     free(ids);

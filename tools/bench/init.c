@@ -98,8 +98,8 @@ static lt_err write_folder(const char *dir, const lt_config *c)
     lt_buf text = { 0 };
     lt_err err;
 
-    if (lt_path_exists(weights)) {
-        err = lt_fail(LT_EUSAGE, "%s is there already", weights);
+    if (lt_path_exists(weights) || lt_path_exists(json)) {
+        err = lt_fail(LT_EUSAGE, "%s is there already", lt_path_exists(weights) ? weights : json);
         goto fail;
     }
     LT_TRY(err = lt_mkdirs(dir));

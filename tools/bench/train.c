@@ -75,6 +75,7 @@ typedef struct bench_run {
     lt_engine *engine;
     lt_engine_batch *micro;
     int32_t *tokens;
+    double *seconds;                          /* of each timed step: then of its slowest rank */
     double best_s, mean_s, peak, flops, loss; /* loss: of the last timed step */
     double copy;                              /* bytes a second */
     lt_profile profile;
@@ -175,11 +176,10 @@ static lt_err time_steps(bench_run *b)
 
     for (int i = 0; i < BENCH_WARM_UP; i++)
         LT_TRY(err = one_step(b, &s));
-    b->best_s = 1e30;
+    b->seconds = lt_new_array0((size_t)b->args->steps, sizeof *b->seconds);
     for (int64_t i = 0; i < b->args->steps; i++) {
         LT_TRY(err = one_step(b, &s));
-        b->best_s = s < b->best_s ? s : b->best_s;
-        b->mean_s += s / (double)b->args->steps;
+        b->seconds[i] = s;
         lt_log_progress("step %lld of %lld: %.1f ms", (long long)i + 1, (long long)b->args->steps,
                         s * 1e3);
     }
@@ -187,16 +187,21 @@ fail:
     return err;
 }
 
-/* Times and memory in use, of the rank where they are largest. */
+/* Of each step the time of its slowest rank; memory in use where it is most. */
 static lt_err slowest(bench_run *b)
 {
-    double values[] = { b->best_s, b->mean_s, (double)b->health.memory_used };
+    double used = (double)b->health.memory_used;
+    int n = (int)b->args->steps;
     lt_err err;
 
-    LT_TRY(err = bench_ranks_max(b->group, values, LT_COUNT(values)));
-    b->best_s = values[0];
-    b->mean_s = values[1];
-    b->health.memory_used = (uint64_t)values[2];
+    LT_TRY(err = bench_ranks_max(b->group, &used, 1));
+    b->health.memory_used = (uint64_t)used;
+    LT_TRY(err = bench_ranks_max(b->group, b->seconds, n));
+    b->best_s = b->seconds[0];
+    for (int i = 0; i < n; i++) {
+        b->best_s = b->seconds[i] < b->best_s ? b->seconds[i] : b->best_s;
+        b->mean_s += b->seconds[i] / n;
+    }
 fail:
     return err;
 }
@@ -416,6 +421,7 @@ fail:
     lt_group_close(b.group);
     free(b.tokens);
     free(b.micro);
+    free(b.seconds);
     lt_opt_list_release(&rest);
     return err;
 }
