@@ -278,6 +278,7 @@ LT_TEST(hf_export_replaces_only_model_folders)
     LT_CHECK_OK(lt_file_write_atomic(path, "x", 1));
     LT_CHECK_FAILS(export_to(golden, out, force, NULL), LT_EIO,
                    "does not look like an exported model");
+    LT_CHECK(unlink(path) == 0);
     snprintf(path, sizeof path, "%s/config.json", out);
     LT_CHECK_FAILS(export_to(golden, path, force, NULL), LT_EIO, "is not a folder");
     free(golden);
