@@ -166,7 +166,15 @@ saved_step() {
         [[ "$output" == *"error: rank 1 ("*"line "*" of --print-config: expected ${case#* }"* ]]
         [ ! -e ck ]
     done
-    ln -s "$(sed -n 's/^data: { train: \(.*\)\/train.manifest,.*/\1/p' run.yaml)" here
+    data=$(sed -n 's/^data: { train: \(.*\)\/train.manifest,.*/\1/p' run.yaml)
+    run timeout 30 "${start[@]}" 2 sh -c 'case $OMPI_COMM_WORLD_RANK$PMI_RANK in
+        1) exec lt-train run.yaml --data.train="$1/val.manifest" "$0" ;;
+        *) exec lt-train run.yaml "$0" ;; esac' "$mark" "$data"
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"error: rank 1 ("*"val.manifest is not rank 0's data set: expected "* ]]
+    [ ! -e ck ]
+    ln -s "$data" here
     run timeout 30 "${start[@]}" 2 sh -c 'case $OMPI_COMM_WORLD_RANK$PMI_RANK in
         1) exec lt-train run.yaml --data.train=here/train.manifest --threads=2 "$0" ;;
         *) exec lt-train run.yaml "$0" ;; esac' "$mark"
