@@ -46,7 +46,7 @@ struct lt_comm {
 
 /* Whichever suits the device and the number of ranks; borrows both.  debug: each collective is
  * compared among the ranks (kind, type, elements) before it runs, and a difference is an error that
- * names rank and call. */
+ * names rank and call.  One rank that asks, or has LT_DEBUG_COMM in its environment, is enough. */
 LT_MUST_USE lt_err lt_comm_open(lt_comm **out, lt_dev *dev, lt_group *group, bool debug);
 void lt_comm_close(lt_comm *comm); /* NULL is fine */
 

@@ -108,13 +108,14 @@ lt_err lt_launch_read(lt_launch *out, bool have_mpi)
     lt_err err;
 
     *out = (lt_launch){ .launcher = LT_LAUNCH_MPI, .world = 1 };
-    if (getenv("OMPI_COMM_WORLD_RANK") && getenv("OMPI_COMM_WORLD_SIZE")) {
+    if (getenv("OMPI_COMM_WORLD_RANK") || getenv("OMPI_COMM_WORLD_SIZE")) {
         out->by = "mpirun of Open MPI";
         local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
         LT_TRY(err = read_ranks(out, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"));
-    } else if (getenv("PMI_RANK") && getenv("PMI_SIZE") && (!in_step || have_mpi)) {
+    } else if ((getenv("PMI_RANK") || getenv("PMI_SIZE")) && (!in_step || have_mpi)) {
         out->by = in_step ? "srun --mpi=pmi2" : "mpirun of MPICH";
-        local = getenv("MPI_LOCALNRANKS");
+        local = getenv(in_step ? either("MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE")
+                               : "MPI_LOCALNRANKS");
         LT_TRY(err = read_ranks(out, "PMI_RANK", "PMI_SIZE"));
     } else if (getenv("PMIX_RANK") && mpi_of_srun) {
         out->by = "srun --mpi=pmix";

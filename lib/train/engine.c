@@ -334,7 +334,7 @@ lt_err lt_engine_open(lt_engine **out, const lt_engine_options *o)
     e->access = (lt_unit_access){ access_param, access_grad, access_acquire, access_release,
                                   access_grads_done };
     LT_TRY(err = lt_ranks_agree(e->group, open_own(e, &e->options)));
-    LT_TRY(err = lt_ranks_agree(e->group, lt_comm_open(&e->comm, e->dev, e->group, o->debug_comm)));
+    LT_TRY(err = lt_ranks_agree(e->group, lt_comm_open(&e->comm, e->dev, e->group, false)));
     LT_TRY(err = lt_ranks_agree(e->group, take_own(e)));
     lt_model_bind(e->model, e->dev, &e->access, e->arena, e->cache);
     *out = e;

@@ -25,7 +25,6 @@ typedef struct lt_engine_options {
     lt_watch *watch;       /* hears where a step is; may be NULL */
     int world;             /* lt_engine_plan: ranks to plan for; 0: as many as the group */
     bool training;         /* false: parameters only */
-    bool debug_comm;       /* ranks compare each collective before it runs */
 } lt_engine_options;
 
 /* Bytes by class, the same arithmetic that lt_engine_open allocates by; and what a checkpoint is

@@ -14,6 +14,7 @@
 #include "train/weights.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- opening */
 
@@ -127,12 +128,32 @@ fail:
     return err;
 }
 
+/* Hosts may keep their copies in folders of their own, but of one data set. */
+static lt_err compare_data(const lt_run *r)
+{
+    char mine[LT_SHA256_HEX];
+    lt_buf first = { 0 };
+    lt_err err;
+
+    lt_sha256_hex(lt_dataset_manifest(r->setup.train)->id, mine);
+    lt_buf_printf(&first, "%s", mine);
+    LT_TRY(err = lt_group_broadcast(r->group, &first, 0));
+    if (strcmp(lt_buf_cstr(&first), mine) != 0)
+        err = lt_fail(LT_EMISMATCH, "%s is not rank 0's data set: expected %s, found %s",
+                      r->config->data.train, lt_buf_cstr(&first), mine);
+    err = lt_ranks_agree(r->group, err);
+fail:
+    lt_buf_release(&first);
+    return err;
+}
+
 static lt_err open_run(lt_run *r)
 {
     lt_err err;
 
     r->opened_at = lt_now();
     LT_TRY(err = lt_ranks_agree(r->group, open_own(r)));
+    LT_TRY(err = compare_data(r));
     LT_TRY(err = lt_place_ranks(&r->setup.engine, r->group)); /* before anything is made on disk */
     LT_TRY(err = take_directories(r));
     lt_watch_phase(r->watch, 0, LT_PHASE_LOAD);

@@ -87,6 +87,7 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
 {
     lt_group *group = NULL;
     lt_err_record why = { LT_OK, "" };
+    lt_buf text = { 0 };
     bool together;
     lt_err err;
 
@@ -98,10 +99,13 @@ lt_err lt_rank_train(lt_err so_far, lt_config *config, lt_watch *watch)
         lt_watch_meet(watch, config->training.hang_timeout);
     LT_TRY(err = lt_rank_join(&group, "lt-train"));
     LT_TRY(err = lt_ranks_agree(group, so_far == LT_OK ? LT_OK : lt_err_give(&why)));
+    lt_config_digest_text(config, &text);
+    LT_TRY(err = lt_ranks_same_config(group, &text));
     LT_TRY(err = join_watch(watch, group, config->training.hang_timeout));
     group->watch = watch;
     err = lt_train(config, group, watch);
 fail:
+    lt_buf_release(&text);
     together = !group || lt_ranks_last_word(group, err);
     lt_err_take(&why);
     if (together && watch)

@@ -2,6 +2,7 @@
 #include "train/ranks.h"
 
 #include "base/log.h"
+#include "base/options.h"
 #include "base/thread.h"
 
 #include <stdio.h>
@@ -74,6 +75,58 @@ lt_err lt_ranks_sum(lt_group *g, double *values, int n)
             values[i] += all[r * n + i];
 fail:
     free(all);
+    return err;
+}
+
+/* A line of a configuration that each host may have of its own. */
+static bool is_of_host(const char *line)
+{
+    static const char *const keys[] = { "path: ",      "train: ",       "val: ",
+                                        "tokenizer: ", "dir: ",         "tensorboard_dir: ",
+                                        "nvme_path: ", "output_path: ", "threads: " };
+
+    line += strspn(line, " ");
+    for (size_t i = 0; i < LT_COUNT(keys); i++)
+        if (strncmp(line, keys[i], strlen(keys[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Line 0 is the program's. */
+static lt_err compare_lines(const char *mine, const char *first)
+{
+    for (int line = 0; *mine || *first; line++) {
+        size_t n = strcspn(mine, "\n"), n_first = strcspn(first, "\n");
+        bool same = n == n_first && memcmp(mine, first, n) == 0;
+
+        if (!same && line == 0)
+            return lt_fail(LT_EUSAGE, "this is %.*s, and rank 0 is %.*s: start one program", (int)n,
+                           mine, (int)n_first, first);
+        if (!same && !(is_of_host(mine) && is_of_host(first)))
+            return lt_fail(LT_EUSAGE,
+                           "the configuration is not rank 0's: line %d of --print-config: expected "
+                           "\"%.*s\", found \"%.*s\"",
+                           line, (int)(n_first - strspn(first, " ")), first + strspn(first, " "),
+                           (int)(n - strspn(mine, " ")), mine + strspn(mine, " "));
+        mine += n + (mine[n] != '\0');
+        first += n_first + (first[n_first] != '\0');
+    }
+    return LT_OK;
+}
+
+lt_err lt_ranks_same_config(lt_group *g, const lt_buf *text)
+{
+    lt_buf mine = { 0 }, first = { 0 };
+    lt_err err;
+
+    lt_buf_printf(&mine, "lt %s\n", LT_VERSION);
+    lt_buf_append(&mine, text->data, text->size);
+    lt_buf_append(&first, mine.data, mine.size);
+    LT_TRY(err = lt_group_broadcast(g, &first, 0));
+    err = lt_ranks_agree(g, compare_lines(lt_buf_cstr(&mine), lt_buf_cstr(&first)));
+fail:
+    lt_buf_release(&mine);
+    lt_buf_release(&first);
     return err;
 }
 

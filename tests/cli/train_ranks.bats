@@ -155,6 +155,33 @@ saved_step() {
     [ ! -e logs ]
 }
 
+@test "train ranks: a rank with another configuration is refused with its line; paths may differ" {
+    for case in '--training.lr=1.0e-2 "lr: 0.001", found "lr: 0.01"' \
+        '--deepspeed.zero_optimization.stage=3 "stage: 0", found "stage: 3"'; do
+        run timeout 30 "${start[@]}" 2 sh -c 'case $OMPI_COMM_WORLD_RANK$PMI_RANK in
+            1) exec lt-train run.yaml '"${case%% *}"' "$0" ;; *) exec lt-train run.yaml "$0" ;; esac' "$mark"
+        echo "$output"
+        [ "$status" -eq 2 ]
+        [ "$(grep -c 'error: ' <<<"$output")" -eq 1 ]
+        [[ "$output" == *"error: rank 1 ("*"line "*" of --print-config: expected ${case#* }"* ]]
+        [ ! -e ck ]
+    done
+    data=$(sed -n 's/^data: { train: \(.*\)\/train.manifest,.*/\1/p' run.yaml)
+    run timeout 30 "${start[@]}" 2 sh -c 'case $OMPI_COMM_WORLD_RANK$PMI_RANK in
+        1) exec lt-train run.yaml --data.train="$1/val.manifest" "$0" ;;
+        *) exec lt-train run.yaml "$0" ;; esac' "$mark" "$data"
+    echo "$output"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"error: rank 1 ("*"val.manifest is not rank 0's data set: expected "* ]]
+    [ ! -e ck ]
+    ln -s "$data" here
+    run timeout 30 "${start[@]}" 2 sh -c 'case $OMPI_COMM_WORLD_RANK$PMI_RANK in
+        1) exec lt-train run.yaml --data.train=here/train.manifest --threads=2 "$0" ;;
+        *) exec lt-train run.yaml "$0" ;; esac' "$mark"
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
 @test "train ranks: --plan, --print-config and --dry-run speak once, whatever starts them" {
     for what in --plan --print-config --dry-run; do
         alone=

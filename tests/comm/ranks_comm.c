@@ -302,7 +302,10 @@ LT_TEST(debug_names_the_rank_and_the_call_that_differ)
         lt_test_skip("one rank cannot differ from itself");
         return;
     }
-    LT_CHECK_OK(lt_comm_open(&comm, lt_ranks_device(), lt_ranks_group(), true));
+    if (lt_ranks_group()->rank == odd) /* it is enough when one rank is asked to */
+        setenv("LT_DEBUG_COMM", "1", 1);
+    LT_CHECK_OK(lt_comm_open(&comm, lt_ranks_device(), lt_ranks_group(), false));
+    unsetenv("LT_DEBUG_COMM");
     x = device_copy(NULL, 2 * 64 * (size_t)world);
     all = lt_vector(x, LT_BF16, 64 * world);
     comm->ops->all_gather(comm, all, lt_block(all, 0, 1, 64 * comm->rank, 64));

@@ -102,6 +102,9 @@ LT_TEST(launch_by_srun)
     setenv("PMI_SIZE", "8", 1);
     check_launch(LT_LAUNCH_MPI, 5, 8, "srun --mpi=pmi2", true);
     check_launch(LT_LAUNCH_SLURM, 5, 8, "srun", false);
+    setenv("SLURM_STEP_TASKS_PER_NODE", "4(x2)", 1);
+    LT_CHECK_OK(lt_launch_read(&l, true));
+    LT_CHECK_INT(l.local_world, 4); /* Hydra's MPI_LOCALNRANKS is not there */
 
     /* older names, and a step that says nothing of its own */
     ENVIRONMENT("SLURM_JOBID=9", "SLURM_STEPID=0", "SLURM_PROCID=0", "SLURM_NTASKS=2",
@@ -137,6 +140,14 @@ LT_TEST(launch_refuses_what_makes_no_sense)
     LT_CHECK(rank == 0 && world == 1);
     ENVIRONMENT("PMI_RANK=0", "PMI_SIZE=x");
     LT_CHECK_FAILS(lt_launch_read(&l, true), LT_EUSAGE, "PMI_SIZE");
+    ENVIRONMENT("PMI_RANK=1");
+    LT_CHECK_FAILS(lt_launch_read(&l, true), LT_EUSAGE, "PMI_SIZE: expected a number from 1");
+    ENVIRONMENT("PMI_SIZE=4");
+    LT_CHECK_FAILS(lt_launch_read(&l, true), LT_EUSAGE, "PMI_RANK: expected a number from 0 to 3");
+    ENVIRONMENT("OMPI_COMM_WORLD_RANK=1");
+    LT_CHECK_FAILS(lt_launch_read(&l, true), LT_EUSAGE, "OMPI_COMM_WORLD_SIZE: expected a number");
+    ENVIRONMENT("OMPI_COMM_WORLD_SIZE=4");
+    LT_CHECK_FAILS(lt_launch_read(&l, true), LT_EUSAGE, "OMPI_COMM_WORLD_RANK: expected a number");
     ENVIRONMENT("PMIX_RANK=1");
     LT_CHECK_FAILS(lt_launch_read(&l, true), LT_EUSAGE, "mpirun -n N");
     ENVIRONMENT("SLURM_JOB_ID=1", "SLURM_STEP_ID=0", "SLURM_PROCID=0");

@@ -6,13 +6,13 @@
  * through mpirun.  After a failure, or when this rank abandoned the group, MPI_Finalize is not
  * called: it waits for all ranks. */
 #include "base/log.h"
+#include "base/thread.h"
 #include "comm/group_parts.h"
 #include "comm/mpi/mpi_parts.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* MPI counts in int; longer texts go in messages of this size. */
 enum { MESSAGE_BYTES = 1 << 30, TAG_GATHER = 1 };
@@ -148,10 +148,10 @@ static const lt_group_ops mpi_ops = { .all_gather = mpi_all_gather,
 
 /* Our own waits sleep (mpi_parts.c), but MPI also waits by itself, in MPI_Init and the like.  A
  * rank computes in one thread at least and communicates in another: where that is more than the
- * cores, MPI shall give its core away.  The user's word wins. */
+ * cores that this process may use, MPI shall give its core away.  The user's word wins. */
 static void ask_for_yield(const lt_launch *launch)
 {
-    if (2L * launch->local_world <= sysconf(_SC_NPROCESSORS_ONLN))
+    if (2L * launch->local_world <= lt_cpu_count())
         return;
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     setenv("MPIR_CVAR_POLLS_BEFORE_YIELD", "1", 0); /* MPICH */
