@@ -16,8 +16,8 @@ bool lt_comm_is_in_place(const lt_comm *comm, lt_tensor out, lt_tensor in);
  * fp16; out may be one of the parts. */
 void lt_rank_sum(void *out, lt_dtype type, const void *const *parts, int n_parts, size_t n);
 
-/* lt_comm_mpi_open with the bytes that one rank sends another at a time of a sum, and of anything
- * else; the results do not depend on either. */
+/* lt_comm_mpi_open with the bytes that one rank sends another at a time of a sum (a multiple of 4,
+ * so that pieces are aligned), and of anything else; the results do not depend on either. */
 LT_MUST_USE lt_err lt_comm_mpi_open_sized(lt_comm **out, lt_dev *dev, lt_group *group, bool debug,
                                           size_t piece_bytes, size_t message_bytes);
 

@@ -30,7 +30,7 @@ typedef struct mpi_comm {
     MPI_Comm data;
     MPI_Comm marks; /* debug only */
     size_t piece_bytes, message_bytes;
-    char *scratch;         /* (2, world, piece_bytes) */
+    char *scratch;         /* (2, world, piece_bytes), each aligned for floats */
     MPI_Request *requests; /* (2, 2 * (world - 1)) */
     MPI_Status *statuses;  /* (2 * (world - 1)) */
     const void **parts;    /* (world) of a sum */
@@ -335,8 +335,8 @@ lt_err lt_comm_mpi_open_sized(lt_comm **out, lt_dev *dev, lt_group *group, bool 
     lt_err err;
 
     LT_BUG_ON(group->launcher != LT_LAUNCH_MPI || !dev->backend->host_task);
-    LT_BUG_ON(piece_bytes < 8 || piece_bytes > MESSAGE_BYTES || message_bytes < 1 ||
-              message_bytes > MESSAGE_BYTES);
+    LT_BUG_ON(piece_bytes < 8 || piece_bytes % sizeof(float) || piece_bytes > MESSAGE_BYTES ||
+              message_bytes < 1 || message_bytes > MESSAGE_BYTES);
     m->base = (lt_comm){
         .ops = &mpi_ops, .dev = dev, .group = group, .rank = group->rank, .world = group->world
     };
