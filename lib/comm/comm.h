@@ -7,7 +7,10 @@
  * Calls return at once, also on a CPU, where the communication stream is a thread.  The caller
  * orders streams by events: it makes COMM wait for what computes the input, and whoever reads the
  * output waits for COMM.  A failure sticks to the lt_comm; later collectives do nothing, and
- * `check` hands it out. */
+ * `check` hands it out.
+ *
+ * There is no all_reduce: it is a reduce_scatter, then an all_gather, which is how a ring does it
+ * anyway, and stage 0 gets the bits of stage 1.  A barrier is of the group. */
 #ifndef LT_COMM_COMM_H
 #define LT_COMM_COMM_H
 
