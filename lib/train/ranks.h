@@ -24,8 +24,9 @@ bool lt_ranks_last_word(const lt_group *g, lt_err err);
 /* The sum over all ranks of each of n values, in rank order, in place. */
 LT_MUST_USE lt_err lt_ranks_sum(lt_group *g, double *values, int n);
 
-/* LT_EUSAGE on every rank, with the rank and the line, unless all have the same program and the same
- * configuration (text as lt_config_digest_text); what names a place or CPUs of a host may differ. */
+/* LT_EUSAGE on every rank, with the rank and the line, unless all have the same program and the
+ * same configuration (text as lt_config_digest_text); what names a place or CPUs of a host may
+ * differ. */
 LT_MUST_USE lt_err lt_ranks_same_config(lt_group *g, const lt_buf *text);
 
 /* Rank 0's path on every rank: *path is replaced (free it); NULL stays NULL. */
