@@ -59,10 +59,10 @@ need_mpi() {
     for n in 1 2 3; do
         "$MPIRUN" $options -n $n lt-bench comm --device=cpu --max=16KiB --seconds=0.001 --json >out.json
         jq -e --argjson n $n '.ranks == $n and .library == (if $n == 1 then "self" else "mpi" end)
-            and (.rows | length) == 12 and ([.rows[].wrong] | add) == 0
-            and ([.rows[].collective] | unique) == ["all_gather", "broadcast", "reduce_scatter"]
+            and (.rows | length) == 16 and ([.rows[].wrong] | add) == 0
+            and ([.rows[].collective] | unique) == ["all_gather", "all_reduce", "broadcast", "reduce_scatter"]
             and ([.rows[].type] | unique) == ["bf16", "fp32"]
-            and ([.rows[] | .busbw_bytes_per_s / .algbw_bytes_per_s - (if .collective == "broadcast" then 1 else ($n - 1) / $n end)
+            and ([.rows[] | .busbw_bytes_per_s / .algbw_bytes_per_s - ({broadcast: 1, all_reduce: (2 * ($n - 1) / $n)}[.collective] // (($n - 1) / $n))
                   | fabs] | max) < 1e-4
             and ([.rows[] | .algbw_bytes_per_s * .seconds / .bytes - 1 | fabs] | max) < 1e-4' out.json
     done
@@ -77,7 +77,7 @@ need_mpi() {
         [ "$status" -eq 2 ]
     done
     run lt-bench comm --only=gather
-    [[ "$output" == *'--only: expected all_gather, reduce_scatter or broadcast, found "gather"'* ]]
+    [[ "$output" == *'--only: expected all_gather, reduce_scatter, all_reduce or broadcast, found "gather"'* ]]
 }
 
 @test "bench dataparallel: the baseline and ZeRO train alike; ratios, a chart" {
@@ -122,6 +122,18 @@ need_mpi() {
     run lt-bench dataparallel $tiny --batch=1 --rows=torch-ddp --python=no-python --peer="$peer"
     [ "$status" -eq 1 ]
     [[ "$output" == *'torch-ddp, batch 1: cannot start "no-python": No such file or directory'* ]]
+}
+
+@test "bench dataparallel: what PyTorch's rows cannot do is refused, or leaves them out by a sentence" {
+    while read -r o what; do
+        run lt-bench dataparallel $tiny --batch=1 --rows=torch-ddp $o </dev/null
+        [ "$status" -eq 2 ]
+        [[ "$output" == *"--rows: torch-ddp: PyTorch's rows know no $what"* ]]
+        run --separate-stderr lt-bench dataparallel $tiny --batch=1 --gpus=1 $o --json </dev/null
+        [ "$status" -eq 0 ]
+        [[ "$stderr" == *"PyTorch's rows know no $what: left out"* ]]
+        jq -e '[.rows[].row] == ["dataparallel", "stage0", "stage1", "stage2", "stage3"]' <<<"$output"
+    done <<<$'--precision=fp16 fp16\n--recompute=block recomputation'
 }
 
 @test "bench dataparallel, scale: without mpirun, a sentence; what can be measured is" {

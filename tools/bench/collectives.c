@@ -23,7 +23,7 @@ typedef struct comm_args {
 
 static const lt_option options[] = {
     { "only", 0, LT_OPT_STRING, offsetof(comm_args, only), "NAME",
-      "all_gather, reduce_scatter or broadcast (default all three)" },
+      "all_gather, reduce_scatter, all_reduce or broadcast (default all four)" },
     { "min", 0, LT_OPT_SIZE, offsetof(comm_args, min), "SIZE", "smallest size (default 4KiB)" },
     { "max", 0, LT_OPT_SIZE, offsetof(comm_args, max), "SIZE", "largest size (default 256MiB)" },
     { "factor", 0, LT_OPT_INT, offsetof(comm_args, factor), "N",
@@ -42,11 +42,12 @@ static const lt_option options[] = {
 const lt_command bench_comm_command = {
     "lt-bench comm", "[options]", "time and errors of the collectives, under mpirun",
     "mpirun -n N lt-bench comm: collectives as training calls them, MPI among CPU ranks, NCCL among\n"
-    "GPU ranks.  size: bytes of the larger side, which all_gather writes, reduce_scatter reads and\n"
-    "broadcast sends; as in NCCL's tests algbw = size / time, and busbw = algbw x (N - 1) / N for\n"
-    "all_gather and reduce_scatter, algbw for broadcast.  Time: the slowest rank's, the mean of calls\n"
-    "that follow one another.  wrong: elements of all ranks that are not exactly what they must be;\n"
-    "any is exit status 1.",
+    "GPU ranks; all_reduce is a reduce_scatter, then an all_gather, as at stage 0.  size: bytes of the\n"
+    "larger side, which all_gather writes, reduce_scatter reads and broadcast sends; as in NCCL's\n"
+    "tests algbw = size / time, and busbw = algbw x (N - 1) / N for all_gather and reduce_scatter,\n"
+    "twice that for all_reduce, algbw for broadcast.  Time: the slowest rank's, the mean of calls that\n"
+    "follow one another.  wrong: elements of all ranks that are not exactly what they must be; any is\n"
+    "exit status 1.",
     options
 };
 
@@ -66,9 +67,9 @@ typedef struct collectives {
 typedef struct collective {
     const char *name;
     void (*run)(const collectives *c, lt_dtype type, int64_t part);
-    bool sends_whole, receives_whole;
+    bool sends_whole, receives_whole, adds;
     bool in_place; /* receive alone is used */
-    bool cut;      /* busbw counts what leaves a rank */
+    int passes;    /* busbw counts what leaves a rank, (N - 1) / N of the size each; 0: the size */
 } collective;
 
 static void run_all_gather(const collectives *c, lt_dtype type, int64_t part)
@@ -83,23 +84,35 @@ static void run_reduce_scatter(const collectives *c, lt_dtype type, int64_t part
                                  lt_vector(c->send, type, part * c->comm->world));
 }
 
+static void run_all_reduce(const collectives *c, lt_dtype type, int64_t part)
+{
+    lt_tensor whole = lt_vector(c->receive, type, part * c->comm->world);
+    lt_tensor own = lt_vector(lt_at(whole, 0, part * c->comm->rank), type, part);
+
+    c->comm->ops->reduce_scatter(c->comm, own, lt_vector(c->send, type, whole.cols));
+    c->comm->ops->all_gather(c->comm, whole, own);
+}
+
 static void run_broadcast(const collectives *c, lt_dtype type, int64_t part)
 {
     c->comm->ops->broadcast(c->comm, lt_vector(c->receive, type, part * c->comm->world), 0);
 }
 
 static const collective kinds[] = {
-    { "all_gather", run_all_gather, false, true, false, true },
-    { "reduce_scatter", run_reduce_scatter, true, false, false, true },
-    { "broadcast", run_broadcast, true, true, true, false },
+    { "all_gather", run_all_gather, .receives_whole = true, .passes = 1 },
+    { "reduce_scatter", run_reduce_scatter, .sends_whole = true, .adds = true, .passes = 1 },
+    { "all_reduce", run_all_reduce, .sends_whole = true, .receives_whole = true, .adds = true,
+      .passes = 2 },
+    { "broadcast", run_broadcast, .sends_whole = true, .receives_whole = true, .in_place = true },
 };
 
-/* Element i of what rank r has: the sum over all ranks stays within the 8 bits of bf16. */
+/* Element i of what rank r has.  Another 32 ranks for each i have something: their sum, at most
+ * 224, stays within the 8 bits of bf16 whatever the number of ranks. */
 static int64_t value_of(const collectives *c, int64_t r, int64_t i)
 {
-    int64_t most = 256 / c->comm->world;
+    int64_t turn = (r + i) % c->comm->world;
 
-    return (i + 3 * r) % (most > 1 ? most : 1);
+    return turn < 32 ? 1 + (i + turn) % 7 : 0;
 }
 
 static void put(collectives *c, void *device, lt_dtype type, int64_t n)
@@ -134,10 +147,10 @@ static double expected(const collectives *c, const collective *k, int64_t part, 
 
     if (k->in_place)
         return (double)value_of(c, 0, i);
-    if (k->receives_whole)
+    if (!k->adds)
         return (double)value_of(c, i / part, i % part);
     for (int64_t r = 0; r < c->comm->world; r++)
-        sum += (double)value_of(c, r, c->comm->rank * part + i);
+        sum += (double)value_of(c, r, k->receives_whole ? i : c->comm->rank * part + i);
     return sum;
 }
 
@@ -181,7 +194,8 @@ static void report_row(collectives *c, const collective *k, lt_dtype type, int64
                        const double row[2])
 {
     double bytes = (double)(part * c->comm->world) * (double)lt_dtype_bytes(type);
-    double alg = bytes / row[0], n = c->comm->world, bus = k->cut ? alg * (n - 1) / n : alg;
+    double alg = bytes / row[0], n = c->comm->world,
+           bus = k->passes ? alg * k->passes * (n - 1) / n : alg;
 
     if (c->group->rank > 0)
         return;
@@ -289,9 +303,11 @@ static lt_err check_args(const comm_args *a, const lt_opt_list *rest)
     for (size_t k = 0; k < LT_COUNT(kinds); k++)
         known = known || strcmp(a->only, kinds[k].name) == 0;
     if (!known)
-        return lt_fail(LT_EUSAGE,
-                       "--only: expected all_gather, reduce_scatter or broadcast, found \"%s\"",
-                       a->only);
+        return lt_fail(
+            LT_EUSAGE,
+            "--only: expected all_gather, reduce_scatter, all_reduce or broadcast, found "
+            "\"%s\"",
+            a->only);
     if (a->min < 4096 || a->max < a->min || a->max > (uint64_t)1 << 40)
         err = lt_fail(LT_EUSAGE,
                       "--min, --max: expected 4 KiB <= min <= max <= 1 TiB, found %llu and %llu",
@@ -308,9 +324,10 @@ static lt_err run(collectives *c)
     LT_TRY(err = lt_ranks_agree(c->group, open_device(c)));
     LT_TRY(err = lt_comm_open(&c->comm, c->dev, c->group, false));
     report_head(c);
-    LT_TRY(err = run_rows(c));
+    err = run_rows(c);
     if (c->args->json && c->group->rank == 0)
-        printf("\n]}\n");
+        printf("\n]}\n"); /* whole also when rows are missing */
+    LT_TRY(err);
     if (c->n_wrong)
         err = lt_ranks_agree(c->group, lt_fail(LT_EMISMATCH, "comm: %lld elements are wrong",
                                                (long long)c->n_wrong));

@@ -349,12 +349,40 @@ static lt_err parse_rows(table *t, const char *word)
     return LT_OK;
 }
 
+/* What is asked for and PyTorch's rows cannot do; NULL: nothing. */
+static const char *beyond_peer(const bench_job *j)
+{
+    return strcmp(j->precision, "fp16") == 0   ? "fp16"
+           : strcmp(j->recompute, "none") != 0 ? "recomputation"
+                                               : NULL;
+}
+
+static lt_err check_peer_rows(const table *t)
+{
+    const char *beyond = beyond_peer(&t->args->job);
+
+    for (int k = 0; beyond && t->args->rows && k < MOST_KINDS; k++)
+        if (t->wanted[k] && kinds[k].parallel)
+            return lt_fail(LT_EUSAGE, "--rows: %s: PyTorch's rows know no %s", kinds[k].name,
+                           beyond);
+    return LT_OK;
+}
+
+static bool has_peer(const bench_job *j)
+{
+    const char *beyond = beyond_peer(j);
+
+    if (beyond)
+        lt_log_info("PyTorch's rows know no %s: left out", beyond);
+    return !beyond && bench_job_has_peer(j);
+}
+
 /* Rows of PyTorch that nobody asked for by name are left out where it, or what they need, is not
  * there: nn.DataParallel knows no CPUs. */
 static void choose_rows(table *t)
 {
     bool all = !t->args->rows;
-    bool no_peer = all && !bench_job_has_peer(&t->args->job);
+    bool no_peer = all && !has_peer(&t->args->job);
     bool no_dp = no_peer || (all && strcmp(t->args->job.device, "cpu") == 0);
 
     for (int k = 0; k < MOST_KINDS; k++)
@@ -376,7 +404,8 @@ static lt_err check_args(table *t, table_args *a, const lt_opt_list *rest)
     LT_TRY(err = parse_rows(t, a->rows ? a->rows
                                        : "dataparallel,stage0,stage1,stage2,stage3,torch-dp,"
                                          "torch-ddp"));
-    err = bench_job_check(&a->job, "dataparallel");
+    LT_TRY(err = bench_job_check(&a->job, "dataparallel"));
+    err = check_peer_rows(t);
 fail:
     return err;
 }
